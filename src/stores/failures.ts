@@ -1,0 +1,66 @@
+/** The errors that stores share: each is worded once. */
+import { type FailedCheck, WorkflowStateError } from "../errors.ts";
+import type { Limits } from "../store.ts";
+
+/** Throws REVISION_MISMATCH with every failed check, if there is one. */
+export function failUnless(failedChecks: FailedCheck[]): void {
+  if (failedChecks.length === 0) return;
+  const which = failedChecks.slice(0, 3).map(({ key, ifRevision, actualRevision }) => {
+    const what = key === "" ? "The session" : `Key ${JSON.stringify(key)}`;
+    return `${what} is at revision ${actualRevision}, not ${ifRevision}`;
+  });
+  const more = failedChecks.length > 3 ? ` and ${failedChecks.length - 3} more` : "";
+  throw new WorkflowStateError("REVISION_MISMATCH", `${which.join("; ")}${more}: read again and retry.`, {
+    failedChecks,
+  });
+}
+
+/** Throws TOO_MANY_ENTRIES or SESSION_TOO_LARGE if a session that grows is over its limit; one that shrinks may be. */
+export function checkSessionSize(
+  before: { readonly entries: number; readonly bytes: number },
+  after: { readonly entries: number; readonly bytes: number },
+  limits: Limits,
+): void {
+  if (after.entries > limits.entries && after.entries > before.entries) {
+    throw overLimit("TOO_MANY_ENTRIES", "entries", after.entries, limits.entries);
+  }
+  if (after.bytes > limits.sessionBytes && after.bytes > before.bytes) {
+    throw overLimit("SESSION_TOO_LARGE", "bytes", after.bytes, limits.sessionBytes);
+  }
+}
+
+function overLimit(
+  reason: "TOO_MANY_ENTRIES" | "SESSION_TOO_LARGE",
+  unit: string,
+  actual: number,
+  limit: number,
+): WorkflowStateError {
+  const message = `The session would have ${actual} ${unit}, and may have ${limit}: delete entries, or use more sessions.`;
+  return new WorkflowStateError(reason, message, {
+    metadata: { limit: String(limit), actual: String(actual) },
+  });
+}
+
+/** A commit that leaves more than an answer may carry. */
+export function commitTooLarge(actual: number, limit: number): WorkflowStateError {
+  return new WorkflowStateError(
+    "REQUEST_TOO_LARGE",
+    `The commit would leave ${actual} bytes of entries, and its answer has room for ${limit}: nothing was written, split it.`,
+    {
+      metadata: { field: "changes", limit: String(limit), actual: String(actual) },
+    },
+  );
+}
+
+/** A fork or restore of what is not there. */
+export function sessionNotFound(): WorkflowStateError {
+  return new WorkflowStateError(
+    "SESSION_NOT_FOUND",
+    "There is no such session, or was none at that revision.",
+  );
+}
+
+/** A stream of a store that was closed meanwhile. */
+export function storeClosed(): WorkflowStateError {
+  return new WorkflowStateError("SHUTTING_DOWN", "The store was closed: go on where it runs.");
+}

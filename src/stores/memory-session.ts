@@ -1,0 +1,417 @@
+/**
+ * One session of the memory store: its entries with their versions, its log of commits, and what will expire.
+ *
+ * Every version of an entry points to the one before, as far as history is kept, so a write costs the changed keys and a
+ * read at a past revision walks back from the newest. Dropping the oldest commit cuts the versions that it wrote off from
+ * older ones; nothing is ever copied.
+ */
+import TinyQueue from "tinyqueue";
+import { WorkflowStateError } from "../errors.ts";
+import type { EncodedForm, Entry, Event, EventKind, Session } from "../store.ts";
+import { utf8Length } from "../validate.ts";
+import type { Namespace } from "./memory-namespace.ts";
+import { deadline, type Metadata } from "./metadata.ts";
+import { SortedKeys } from "./order.ts";
+import type { Remembered } from "./request-log.ts";
+
+/** One version of an entry, as it is given out; without a value where it was deleted. */
+export class Version implements Entry<EncodedForm> {
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+  readonly revision: number;
+  readonly updateTime: number;
+  readonly expireTime: number | undefined;
+  /** Bytes of key and value, as the session limit counts them. */
+  readonly bytes: number;
+  /** The version before, while history keeps it. */
+  previous: Version | undefined;
+
+  constructor(
+    key: string,
+    value: Uint8Array | undefined,
+    revision: number,
+    updateTime: number,
+    expireTime: number | undefined,
+    previous: Version | undefined,
+  ) {
+    this.key = key;
+    this.value = value;
+    this.revision = revision;
+    this.updateTime = updateTime;
+    this.expireTime = expireTime;
+    this.bytes = entryBytes(key, value);
+    this.previous = previous;
+  }
+}
+
+/** A commit as the log keeps it: the event that is given out, all that it wrote, and the metadata after it. */
+interface LogRecord {
+  readonly event: Event<EncodedForm>;
+  readonly versions: readonly Version[];
+  readonly moment: Moment;
+}
+
+/** A session at a revision, less its state: what was known, when it was written, and when it was to expire. */
+export interface Moment {
+  readonly metadata: Metadata | undefined;
+  readonly time: number;
+  readonly expireTime: number | undefined;
+}
+
+/** What a commit writes to one key; no value: it removes the key. */
+export interface Write {
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+  readonly expireTime: number | undefined;
+}
+
+/** What the store counts: bytes are keys and encoded values in state and history, with an estimate of what holds them. */
+export interface Usage {
+  sessions: number;
+  entries: number;
+  bytes: number;
+}
+
+/** Estimated bytes that a session, a version and a log record take in the heap beside keys and values. */
+const SESSION_BYTES = 700;
+const VERSION_BYTES = 200;
+const RECORD_BYTES = 250;
+
+const NOTHING: readonly Version[] = [];
+/** A session that does not exist. */
+export const NOBODY: Moment = { metadata: undefined, time: 0, expireTime: undefined };
+
+/** One session id: its life, its past, and who waits for its future. */
+export class SessionRecord {
+  readonly namespace: Namespace;
+  readonly sessionId: string;
+  /** The last revision; 0 or the store's floor before the first commit. */
+  revision: number;
+  /** `undefined`: there is no session now. */
+  metadata: Metadata | undefined = undefined;
+  updateTime = 0;
+  /** The last revision with which the session expired; what came before it is not brought back. */
+  expiredRevision = 0;
+  /** When a caller last wrote: what idle_ttl counts from. An expiry of keys moves `updateTime` and not this. */
+  #activeTime = 0;
+  /** The live entries. */
+  readonly live: Map<string, Version> = new Map();
+  readonly keys: SortedKeys = new SortedKeys(this.live);
+  /** Bytes of the live keys and values, as the session limit counts them. */
+  liveBytes = 0;
+  /** The answers of writes that carried a request id. */
+  readonly requests: Map<string, Remembered> = new Map();
+  /** Called once when the next commit is made or the store closes. */
+  readonly waiting: Set<() => void> = new Set();
+  /** Open watches, waiting or not. */
+  watches = 0;
+  /** The place among all sessions by last write: the store's count of commits at this one's last. */
+  sequence = 0;
+  newer: SessionRecord | undefined = undefined;
+  older: SessionRecord | undefined = undefined;
+  /** When the sweeper looks next: nothing falls due before. */
+  nextDue: number = Number.POSITIVE_INFINITY;
+
+  readonly #usage: Usage;
+  /** The revision before the first that this record knows of. */
+  readonly #born: number;
+  /** Tombstones of keys that are gone, while history keeps them. */
+  readonly #gone: Map<string, Version> = new Map();
+  /** Kept commits, oldest first, from #head on. */
+  #log: (LogRecord | undefined)[] = [];
+  #head = 0;
+  #expiring: TinyQueue<Version> | undefined;
+  #expiringCount = 0;
+
+  constructor(namespace: Namespace, sessionId: string) {
+    this.namespace = namespace;
+    this.sessionId = sessionId;
+    this.revision = namespace.floor;
+    this.#born = namespace.floor;
+    this.#usage = namespace.usage;
+  }
+
+  /** Kept commits. */
+  get logLength(): number {
+    return this.#log.length - this.#head;
+  }
+
+  /** The revision of the oldest kept commit, or the one to come if none is kept. */
+  get oldestRevision(): number {
+    return this.revision - this.logLength + 1;
+  }
+
+  /** The session's revision as callers see it: 0 if there is none. */
+  get currentRevision(): number {
+    return this.metadata === undefined ? 0 : this.revision;
+  }
+
+  /** Whether the store knows of no session by this id, now or in history. */
+  get unknown(): boolean {
+    return this.metadata === undefined && this.logLength === 0;
+  }
+
+  /** The revision that a watch of nothing begins at: the last of a deleted session, 0 of one that never was. */
+  get absentRevision(): number {
+    return this.unknown && this.revision === this.#born ? 0 : this.revision;
+  }
+
+  /** Whether nothing needs this record: no session, no history, no watch, no remembered request. */
+  get forgettable(): boolean {
+    return (
+      this.metadata === undefined && this.logLength === 0 && this.watches === 0 && this.requests.size === 0
+    );
+  }
+
+  /** When the session expires: the earlier of its two deadlines. */
+  get expireTime(): number | undefined {
+    return this.metadata === undefined ? undefined : deadline(this.metadata, this.#activeTime);
+  }
+
+  /** Makes a commit: writes versions, moves revision and time, keeps the event and drops what is beyond `history` commits. */
+  write(
+    kind: EventKind,
+    time: number,
+    writes: readonly Write[],
+    metadata: Metadata | undefined,
+    requestId: string | undefined,
+    history: number,
+  ): Event<EncodedForm> {
+    const revision = ++this.revision;
+    this.updateTime = time;
+    if (kind !== "EXPIRED") this.#activeTime = time;
+    else if (metadata === undefined) this.expiredRevision = revision;
+    if (metadata === undefined) this.#usage.sessions -= this.metadata === undefined ? 0 : 1;
+    else if (this.metadata === undefined) this.#usage.sessions += 1;
+    this.metadata = metadata;
+
+    const versions: Version[] = [];
+    for (const { key, value, expireTime } of writes)
+      versions.push(this.#put(key, value, revision, time, expireTime));
+    // A session that ends loses its entries one by one in history, but its event doesn't name them.
+    const entries = metadata === undefined ? NOTHING : versions;
+    const event = { sessionId: this.sessionId, revision, time, kind, entries, requestId };
+    this.#usage.bytes += RECORD_BYTES;
+    this.#log.push({ event, versions, moment: this.now });
+    while (this.logLength > history) this.#dropOldest();
+    return event;
+  }
+
+  /** Removes of every live key: what a commit that ends the session writes. */
+  removeAll(): Write[] {
+    return Array.from(this.live.keys(), (key) => ({ key, value: undefined, expireTime: undefined }));
+  }
+
+  /** Takes out the keys whose time has passed, as the removes to commit. */
+  takeExpired(now: number): Write[] {
+    const writes: Write[] = [];
+    for (;;) {
+      const version = this.#expiring?.peek();
+      if (version === undefined || (version.expireTime as number) > now) return writes;
+      this.#expiring?.pop();
+      if (this.live.get(version.key) === version)
+        writes.push({ key: version.key, value: undefined, expireTime: undefined });
+    }
+  }
+
+  /** Drops commits made at or before `time`. */
+  dropUntil(time: number): void {
+    while (this.logLength > 0 && (this.#log[this.#head] as LogRecord).event.time <= time) this.#dropOldest();
+  }
+
+  /** When something falls due next: a key, the session, or the age of the oldest commit. */
+  dueTime(historyAgeMs: number): number {
+    const oldest = this.#log[this.#head];
+    return Math.min(
+      this.#expiring?.peek()?.expireTime ?? Number.POSITIVE_INFINITY,
+      this.expireTime ?? Number.POSITIVE_INFINITY,
+      oldest === undefined ? Number.POSITIVE_INFINITY : oldest.event.time + historyAgeMs,
+    );
+  }
+
+  /** The event of a revision; `undefined`: not made yet. Fails with HISTORY_COMPACTED. */
+  eventAt(revision: number): Event<EncodedForm> | undefined {
+    if (revision > this.revision) return undefined;
+    if (revision < this.oldestRevision) throw this.#compacted(revision);
+    return (this.#log[this.#head + revision - this.oldestRevision] as LogRecord).event;
+  }
+
+  /**
+   * Where reading events after `afterRevision` begins, as the revision before the first.
+   * Fails with HISTORY_COMPACTED, FUTURE_REVISION.
+   */
+  cursorAfter(afterRevision: number): number {
+    if (afterRevision > this.revision) throw this.#future(afterRevision);
+    // Revision 0 of an id that the store never saw: nothing came before its first commit, whatever number that has.
+    if (afterRevision === 0 && this.oldestRevision - 1 === this.#born) return this.#born;
+    if (afterRevision < this.oldestRevision - 1) throw this.#compacted(afterRevision + 1);
+    return afterRevision;
+  }
+
+  /** The session as it is. */
+  get now(): Moment {
+    return { metadata: this.metadata, time: this.updateTime, expireTime: this.expireTime };
+  }
+
+  /** The session as it was at a kept revision. Fails with HISTORY_COMPACTED, FUTURE_REVISION. */
+  at(revision: number): Moment {
+    if (revision > this.revision) throw this.#future(revision);
+    if (revision === this.revision) return this.now;
+    if (revision === 0 && this.oldestRevision - 1 === this.#born) return NOBODY;
+    if (revision < this.oldestRevision) throw this.#compacted(revision);
+    return (this.#log[this.#head + revision - this.oldestRevision] as LogRecord).moment;
+  }
+
+  /** What is left of a key that was removed, while history keeps it. */
+  tombstone(key: string): Version | undefined {
+    return this.#gone.get(key);
+  }
+
+  /** Whether the commit of a kept revision left no session. */
+  endedAt(revision: number): boolean {
+    return this.at(revision).metadata === undefined;
+  }
+
+  /** The entry as it was at a kept revision (see `at`); `undefined`: it was not there. */
+  entryAt(key: string, revision: number): Version | undefined {
+    let version = this.live.get(key) ?? this.#gone.get(key);
+    while (version !== undefined && version.revision > revision) version = version.previous;
+    return version?.value === undefined ? undefined : version;
+  }
+
+  /** The entries as they were at a kept revision, in no order. */
+  *entriesAt(revision: number): Generator<Version> {
+    for (const map of [this.live, this.#gone]) {
+      for (const key of map.keys()) {
+        const version = this.entryAt(key, revision);
+        if (version !== undefined) yield version;
+      }
+    }
+  }
+
+  /** The session as it is given out, with the state given. */
+  session(
+    { metadata, time, expireTime }: Moment,
+    revision: number,
+    state: EncodedForm["state"],
+  ): Session<EncodedForm> {
+    return {
+      sessionId: this.sessionId,
+      state,
+      createTime: metadata?.createTime,
+      updateTime: metadata === undefined ? undefined : time,
+      workflowId: metadata?.workflowId,
+      userId: metadata?.userId,
+      labels: metadata?.labels ?? {},
+      revision,
+      expireTime,
+      forkedFrom: metadata?.forkedFrom,
+    };
+  }
+
+  #put(
+    key: string,
+    value: Uint8Array | undefined,
+    revision: number,
+    time: number,
+    expireTime: number | undefined,
+  ): Version {
+    const before = this.live.get(key);
+    const version = new Version(key, value, revision, time, expireTime, before ?? this.#gone.get(key));
+    this.#usage.bytes += versionBytes(version);
+    if (before !== undefined) {
+      this.liveBytes -= before.bytes;
+      if (before.expireTime !== undefined) this.#expiringCount--;
+    }
+    if (value === undefined) {
+      this.#gone.set(key, version);
+      if (before !== undefined) {
+        this.live.delete(key);
+        this.keys.removed();
+        this.#usage.entries--;
+      }
+      return version;
+    }
+    this.live.set(key, version);
+    this.liveBytes += version.bytes;
+    if (before === undefined) {
+      this.#gone.delete(key);
+      this.keys.added(key);
+      this.#usage.entries++;
+    }
+    if (expireTime !== undefined) this.#expires(version);
+    return version;
+  }
+
+  #expires(version: Version): void {
+    this.#expiringCount++;
+    this.#expiring ??= new TinyQueue<Version>([], byExpireTime);
+    this.#expiring.push(version);
+    if (this.#expiring.length > 2 * this.#expiringCount + 64) {
+      // Renewed leases leave their old deadlines in the queue: begin anew before these outgrow the entries.
+      this.#expiring = new TinyQueue(
+        [...this.live.values()].filter((entry) => entry.expireTime !== undefined),
+        byExpireTime,
+      );
+    }
+  }
+
+  #dropOldest(): void {
+    const record = this.#log[this.#head] as LogRecord;
+    this.#log[this.#head++] = undefined;
+    this.#usage.bytes -= RECORD_BYTES;
+    for (const version of record.versions) {
+      // What stood before this version was readable at older revisions only. It is the last of its chain, as all
+      // versions older than that went when their own commits were dropped.
+      if (version.previous !== undefined) {
+        this.#usage.bytes -= versionBytes(version.previous);
+        version.previous = undefined;
+      }
+      if (version.value === undefined && this.#gone.get(version.key) === version) {
+        this.#gone.delete(version.key);
+        this.#usage.bytes -= versionBytes(version);
+      }
+    }
+    if (this.#head > 32 && this.#head * 2 > this.#log.length) {
+      this.#log = this.#log.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #compacted(revision: number): WorkflowStateError {
+    const oldest = String(this.oldestRevision);
+    return new WorkflowStateError(
+      "HISTORY_COMPACTED",
+      `Revision ${revision} is no longer kept, and ${oldest} is the oldest that is: read the current state, or a kept revision.`,
+      { metadata: { oldest_revision: oldest } },
+    );
+  }
+
+  #future(revision: number): WorkflowStateError {
+    return new WorkflowStateError(
+      "FUTURE_REVISION",
+      `Revision ${revision} is not made yet: the last one is ${this.revision}.`,
+      {
+        metadata: { current_revision: String(this.revision) },
+      },
+    );
+  }
+}
+
+/** Bytes of an entry as the session limit counts them: its key's and its encoded value's. */
+export function entryBytes(key: string, value: Uint8Array | undefined): number {
+  return utf8Length(key) + (value === undefined ? 0 : value.length);
+}
+
+/** Bytes that a record takes beside its versions and commits. */
+export function sessionBytes(sessionId: string): number {
+  return SESSION_BYTES + 2 * sessionId.length;
+}
+
+function versionBytes(version: Version): number {
+  return VERSION_BYTES + version.bytes;
+}
+
+function byExpireTime(a: Version, b: Version): number {
+  return (a.expireTime as number) - (b.expireTime as number);
+}

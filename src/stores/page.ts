@@ -1,0 +1,24 @@
+/** The size of a page: by count and by bytes. */
+import type { Limits } from "../store.ts";
+
+const DEFAULT_PAGE_SIZE = 100;
+/** What an answer holds beside its items. */
+const MARGIN_BYTES = 16 << 10;
+
+/** Collects the items of one page. */
+export class PageBuilder<Item> {
+  readonly items: Item[] = [];
+  readonly #size: number;
+  #room: number;
+
+  constructor(pageSize: number | undefined, limits: Limits) {
+    this.#size = Math.min(pageSize || DEFAULT_PAGE_SIZE, limits.pageSize);
+    this.#room = limits.requestBytes - MARGIN_BYTES;
+  }
+
+  /** Whether another item of about so many bytes belongs on the page. The first one always does. */
+  fits(bytes: number): boolean {
+    this.#room -= bytes;
+    return this.items.length === 0 || (this.items.length < this.#size && this.#room >= 0);
+  }
+}
