@@ -1,0 +1,84 @@
+/** `workflow-state serve`: runs a server until it is told to stop. */
+import { WorkflowStateError } from "../errors.ts";
+import { openEncodedStore } from "../open.ts";
+import { type RunningServer, startServer } from "../server.ts";
+import type { EncodedStore } from "../store.ts";
+import { type ServeOptions, type Settings, settingsOf } from "./config.ts";
+import { UsageError } from "./usage-error.ts";
+
+/** Serves, and settles when a signal has stopped the server. Fails with a {@link UsageError} if it can't begin. */
+export async function serve(options: ServeOptions): Promise<void> {
+  const settings = settingsOf(options);
+  const store = await open(settings);
+  try {
+    const server = await start(store, settings);
+    try {
+      await untilStopped(server);
+    } finally {
+      await server.close({ now: true });
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** Says where the server listens, and settles when a first signal has stopped it; a second one ends the process. */
+async function untilStopped(server: RunningServer): Promise<void> {
+  const { promise: signalled, resolve: onFirst } = Promise.withResolvers<void>();
+  let signals = 0;
+  const onSignal = (): void => {
+    signals++;
+    if (signals > 1) {
+      process.exit(1);
+    }
+    onFirst();
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  try {
+    console.log(`listening on ${server.url}`);
+    await signalled;
+    await server.close();
+  } finally {
+    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+  }
+}
+
+async function open({ store, limits, memory }: Settings): Promise<EncodedStore> {
+  if (/^https?:/i.test(store)) {
+    throw new UsageError("--store can't be another server's address: give clients that one");
+  }
+  try {
+    return await openEncodedStore(store, { limits, memory });
+  } catch (error) {
+    if (WorkflowStateError.is(error)) {
+      throw new UsageError(`can't open the store: ${error.message}`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+async function start(store: EncodedStore, settings: Settings): Promise<RunningServer> {
+  const { listen, tls, limits, drainTimeoutMs } = settings;
+  try {
+    return await startServer({
+      store,
+      listen,
+      ...(tls === undefined ? {} : { tls }),
+      limits,
+      drainTimeoutMs,
+    });
+  } catch (error) {
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    const where = `${listen.host}, port ${listen.port}`;
+    if (code === "EADDRINUSE") {
+      throw new UsageError(`can't listen on ${where}: the port is in use`, { cause: error });
+    }
+    if (syscall !== undefined) {
+      throw new UsageError(`can't listen on ${where}: ${code}`, { cause: error });
+    }
+    // All else that can fail at once is the certificate and its key; OpenSSL's words for it quote neither.
+    throw new UsageError(`can't use the TLS key and certificate: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}

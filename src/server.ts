@@ -1,0 +1,159 @@
+/** The server: the service on a port, for gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, with or without TLS. */
+import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import { fastPath } from "./server/fast-path.ts";
+import { httpHandler } from "./server/http-handler.ts";
+import { Http1 } from "./server/http1.ts";
+import { Http2 } from "./server/http2.ts";
+import { sniffProtocol } from "./server/protocol-sniffer.ts";
+import { binaryRoutes, jsonRoutes } from "./service/routes.ts";
+import { createService } from "./service.ts";
+import type { EncodedStore, Limits } from "./store.ts";
+
+/** What a server serves, where and how. */
+export interface ServerOptions {
+  /** The store; whoever opened it closes it, after the server. */
+  readonly store: EncodedStore;
+  /** Where to listen. Default: 127.0.0.1, port 7410; port 0 takes a free one. */
+  readonly listen?: { readonly host?: string; readonly port?: number };
+  /** Limits that differ from the default ones; the store's own should be the same. */
+  readonly limits?: Partial<Limits>;
+  /** The certificate chain and its key, as PEM. Absent: no TLS. */
+  readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  /** How long a unary call may take, in milliseconds. Default: 60 s. */
+  readonly maxTimeoutMs?: number;
+  /** How long `close` waits for calls in flight, in milliseconds. Default: 10 s. */
+  readonly drainTimeoutMs?: number;
+  /** How often a connection's peer is asked whether it lives, in milliseconds. Default: 20 s. */
+  readonly pingIntervalMs?: number;
+  /** Told of every failure that is no answer to a caller. Default: printed to stderr. */
+  readonly onError?: (error: unknown) => void;
+  /** Whether the hottest gRPC calls are answered in front of connect's handlers, with the same bytes. Default: true. */
+  readonly fastPath?: boolean;
+}
+
+/** A server that accepts connections. */
+export interface RunningServer {
+  /** Where it is, for clients: `http://127.0.0.1:7410`. */
+  readonly url: string;
+  /** The port, also where 0 was asked for. */
+  readonly port: number;
+  /**
+   * Stops: accepts no more, ends watches and pipelines with SHUTTING_DOWN, lets unary calls finish, and after
+   * `drainTimeoutMs` drops what is left. Can be called again; `now` drops everything at once.
+   */
+  close(options?: { readonly now?: boolean }): Promise<void>;
+}
+
+/** Bytes to be sent that nobody takes, or a request that never ends: how long a connection may be so. */
+const IDLE_MARGIN_MS = 60_000;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** How long a peer has, at the end, to take what was sent. */
+const LAST_BYTES_MS = 250;
+
+/** Starts a server. Fails with the error of the operating system if it can't listen. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { store, listen = {}, tls, limits, maxTimeoutMs = 60_000, drainTimeoutMs = 10_000 } = options;
+  const { host = "127.0.0.1", port = 7410 } = listen;
+  const { onError = printError, pingIntervalMs = 20_000 } = options;
+
+  const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
+  const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
+  const onRequest = httpHandler({
+    binary: binaryRoutes(service.rpcs, onError),
+    json: jsonRoutes(service.rpcs, onError),
+    messageBytes: service.limits.requestBytes,
+    unaryIdleMs,
+    onError,
+  });
+  const http1 = new Http1({ onRequest, idleMs: unaryIdleMs });
+  const http2 = new Http2({
+    onRequest,
+    ...(options.fastPath === false
+      ? {}
+      : { fastPath: fastPath(service, { maxTimeoutMs, unaryIdleMs, onError }) }),
+    maxConcurrentStreams: service.limits.streamsPerConnection,
+    pingIntervalMs,
+  });
+  const receivers = {
+    http1: (socket: Socket) => http1.accept(socket),
+    http2: (socket: Socket) => http2.accept(socket),
+  };
+
+  const sockets = new Set<Socket>();
+  const front = createFront(tls, (socket) => {
+    socket.setNoDelay(true);
+    sniffProtocol(socket, receivers, HANDSHAKE_TIMEOUT_MS);
+  });
+  front.on("connection", (socket: Socket) => {
+    // Until somebody else listens; and an error always closes.
+    socket.on("error", () => {});
+    // A dead peer of HTTP/1.1 is found by the operating system, one of HTTP/2 by a ping.
+    socket.setKeepAlive(true, pingIntervalMs);
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+  });
+
+  const address = await listening(front, host, port);
+  front.on("error", onError);
+  const scheme = tls === undefined ? "http" : "https";
+  let closed: Promise<void> | undefined;
+  const drop = (how: "destroy" | "destroySoon"): void => {
+    for (const socket of sockets) {
+      socket[how]();
+    }
+  };
+
+  return {
+    url: `${scheme}://${host.includes(":") ? `[${host}]` : host}:${address.port}`,
+    port: address.port,
+    close({ now = false } = {}) {
+      closed ??= stop();
+      if (now) {
+        drop("destroy");
+      }
+      return closed;
+    },
+  };
+
+  async function stop(): Promise<void> {
+    const allClosed = new Promise<void>((resolve) => front.close(() => resolve()));
+    const deadline = setTimeout(drop, drainTimeoutMs, "destroy");
+    const answered = Promise.all([http1.drain(), http2.drain()]);
+    service.stop();
+    await answered;
+    // All is said. A peer that does not close its side of a connection is not waited for long.
+    const farewell = setTimeout(drop, LAST_BYTES_MS, "destroySoon");
+    await allClosed;
+    clearTimeout(deadline);
+    clearTimeout(farewell);
+  }
+}
+
+/** What listens, and gives connections once they are ready to speak HTTP. */
+function createFront(tls: ServerOptions["tls"], onReady: (socket: Socket) => void): Server {
+  if (tls === undefined) {
+    return createNetServer(onReady);
+  }
+  const front = createTlsServer(
+    { ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+    onReady,
+  );
+  // Who can't agree on TLS is gone; there is nobody to tell.
+  front.on("tlsClientError", () => {});
+  return front;
+}
+
+function listening(server: Server, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host, port }, () => {
+      server.off("error", reject);
+      resolve(server.address() as AddressInfo);
+    });
+  });
+}
+
+function printError(error: unknown): void {
+  console.error(error);
+}

@@ -1,0 +1,148 @@
+/** Answers HTTP requests, of either version, with connect's handlers; what is no request of ours gets a plain HTTP status. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { isIPv6 } from "node:net";
+import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import type { UniversalHandler } from "@connectrpc/connect/protocol";
+import {
+  compressionBrotli,
+  compressionGzip,
+  universalRequestFromNodeRequest,
+  universalResponseToNodeResponse,
+} from "@connectrpc/connect-node";
+import { jsonText } from "../wire/json-keys.ts";
+import { typedRefusals } from "./refusals.ts";
+
+type Request = IncomingMessage | Http2ServerRequest;
+type Response = ServerResponse | Http2ServerResponse;
+
+/** How requests are handled. */
+export interface HttpHandlerOptions {
+  /** Routes for binary callers. */
+  readonly binary: (router: ConnectRouter) => void;
+  /** Routes for all others. */
+  readonly json: (router: ConnectRouter) => void;
+  /** Bytes of a message, decompressed. */
+  readonly messageBytes: number;
+  /** How long nothing may happen on the HTTP/2 stream of a unary call, in milliseconds. */
+  readonly unaryIdleMs: number;
+  /** Told of what fails outside a handler. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Makes a listener for `request` events. It never throws. */
+export function httpHandler(options: HttpHandlerOptions): (request: Request, response: Response) => void {
+  const { messageBytes, unaryIdleMs, onError } = options;
+  const binary = handlersByPath(options.binary, messageBytes);
+  const json = handlersByPath(options.json, messageBytes);
+
+  return (request, response) => {
+    try {
+      const [path = "", query] = (request.url ?? "").split("?", 2);
+      const handler = (isBinary(request, query) ? binary : json).get(path);
+      if (handler === undefined) {
+        answer(response, 404);
+        return;
+      }
+      // What an answer did not wait for is still read, so that the caller comes to reading the answer.
+      outgoing(response).once("finish", () => request.resume());
+      if (handler.method.methodKind === "unary" && response instanceof Http2ServerResponse) {
+        // A request that never ends, or an answer that nobody reads.
+        const { stream } = response;
+        stream.setTimeout(unaryIdleMs, () => stream.close(constants.NGHTTP2_CANCEL));
+      }
+      repairHeaders(request);
+      // Throws where the host can't be part of a URL.
+      const call = universalRequestFromNodeRequest(request, response, undefined, undefined);
+      // Leaving connect's own iterator would destroy the request, and with it the way back for the answer.
+      handler({ ...call, body: request.iterator({ destroyOnReturn: false }) })
+        .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
+        .catch((error: unknown) => {
+          // Aborted: the caller has gone.
+          if (!(error instanceof ConnectError && error.code === Code.Aborted)) {
+            onError(error);
+            answer(response, 500);
+          }
+        });
+    } catch {
+      answer(response, 400);
+    }
+  };
+}
+
+/** What says when the answer is sent: the HTTP/2 response itself says so only when its stream is closed. */
+function outgoing(response: Response): NodeJS.EventEmitter {
+  return response instanceof Http2ServerResponse ? response.stream : response;
+}
+
+function handlersByPath(
+  routes: (router: ConnectRouter) => void,
+  messageBytes: number,
+): ReadonlyMap<string, UniversalHandler> {
+  // Keys must be read as they are, and a lone surrogate or a broken byte refused, not replaced; a value that is nested too
+  // deeply must reach the validator, which says where; and a field with a name misspelt must not count as absent.
+  const jsonOptions = { textDecoder: jsonText, recursionLimit: 1000, ignoreUnknownFields: false };
+  const router = createConnectRouter({
+    acceptCompression: [compressionGzip, compressionBrotli],
+    readMaxBytes: messageBytes,
+    jsonOptions,
+  });
+  routes(router);
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+/** Content types of binary messages; only these may meet the encoded schema. */
+const BINARY = /^application\/(?:proto|connect\+proto|grpc(?:\+proto)?|grpc-web(?:\+proto)?)$/i;
+
+function isBinary(request: Request, query: string | undefined): boolean {
+  return request.method === "GET"
+    ? new URLSearchParams(query).get("encoding") === "proto"
+    : BINARY.test(request.headers["content-type"] ?? "");
+}
+
+/**
+ * Takes out what answers would be compressed for: state is small, or encrypted, or on its way within a data centre, and gRPC
+ * clients ask for gzip unasked. Takes out timeouts longer than a timer can be, which would run out at once: they count as none.
+ * Puts brackets around an IPv6 address, which Node's own HTTP/2 client leaves out.
+ */
+function repairHeaders({ headers }: Request): void {
+  headers["accept-encoding"] = undefined;
+  headers["connect-accept-encoding"] = undefined;
+  headers["grpc-accept-encoding"] = undefined;
+  if (timeoutMs(headers["grpc-timeout"], headers["connect-timeout-ms"]) > MAX_TIMER_MS) {
+    headers["grpc-timeout"] = undefined;
+    headers["connect-timeout-ms"] = undefined;
+  }
+  const authority = String(headers[":authority"]);
+  const colon = authority.lastIndexOf(":");
+  if (isIPv6(authority.slice(0, colon))) {
+    headers[":authority"] = `[${authority.slice(0, colon)}]${authority.slice(colon)}`;
+  }
+}
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000 };
+
+function timeoutMs(grpc: string | string[] | undefined, connect: string | string[] | undefined): number {
+  if (typeof grpc === "string") {
+    const [, count, unit = ""] = /^(\d{1,8})([HMS])$/.exec(grpc) ?? [];
+    return Number(count ?? 0) * (UNIT_MS[unit] ?? 0);
+  }
+  return typeof connect === "string" && /^\d{1,10}$/.test(connect) ? Number(connect) : 0;
+}
+
+function answer(response: Response, status: number): void {
+  try {
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    if (!(response instanceof Http2ServerResponse)) {
+      response.setHeader("connection", "close");
+    }
+    response.statusCode = status;
+    response.end();
+  } catch {
+    // The stream is gone, and with it whoever asked.
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * The service: the RPCs on messages of the encoded schema, over any {@link EncodedStore}. Whatever protocol a call came by,
+ * it ends here: connect's routers (`service/routes.ts`) and the fast path call the same functions.
+ */
+import type {
+  DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import type { WorkflowStateService } from "../gen/encoded/agenterra/state/v1/service_pb.ts";
+import { WorkflowStateError } from "./errors.ts";
+import { fitting, fittingEvent, trimmed, trimmedResults } from "./service/answer-size.ts";
+import { bounded, type Call, endingWith, LinkedSignal, until } from "./service/call.ts";
+import type * as Store from "./store.ts";
+import {
+  type CallContext,
+  DEFAULT_LIMITS,
+  type EncodedForm,
+  type EncodedStore,
+  type Limits,
+} from "./store.ts";
+import { type BatchFromWire, requestFromWire, responseToWire } from "./wire.ts";
+
+export { type Call, namespaceOf } from "./service/call.ts";
+
+/** How a service is set up. */
+export interface ServiceOptions {
+  /** Limits that differ from the default ones; the store's own should be the same. */
+  readonly limits?: Partial<Limits>;
+  /** How long a unary call may take, in milliseconds, whatever its caller says. Default: 60 s. Streams have no limit. */
+  readonly maxTimeoutMs?: number;
+}
+
+type Methods = (typeof WorkflowStateService)["method"];
+
+/**
+ * The RPCs by name, on encoded messages. They throw a `WorkflowStateError`, the reason of the call's signal, or whatever the
+ * store throws: `toConnectError` turns any of it into a status.
+ */
+export type Rpcs = {
+  readonly [Name in keyof Methods]: Methods[Name] extends DescMethodUnary<infer I, infer O>
+    ? (request: MessageShape<I>, call: Call) => Promise<MessageShape<O>>
+    : Methods[Name] extends DescMethodServerStreaming<infer I, infer O>
+      ? (request: MessageShape<I>, call: Call) => AsyncIterable<MessageShape<O>>
+      : Methods[Name] extends DescMethodBiDiStreaming<infer I, infer O>
+        ? (requests: AsyncIterable<MessageShape<I>>, call: Call) => AsyncIterable<MessageShape<O>>
+        : never;
+};
+
+/**
+ * The same calls on the requests and answers of `store.ts`, for who reads and writes messages by other means. Batches are as
+ * `requestFromWire.batch` gives them.
+ */
+export interface Calls {
+  getSession(request: Store.GetSessionRequest, call: Call): Promise<Store.Session<EncodedForm> | undefined>;
+  saveSession(
+    request: Store.SaveSessionRequest<EncodedForm>,
+    call: Call,
+  ): Promise<Store.Session<EncodedForm>>;
+  deleteSession(request: Store.DeleteSessionRequest, call: Call): Promise<boolean>;
+  listSessions(
+    request: Store.ListSessionsRequest<EncodedForm>,
+    call: Call,
+  ): Promise<Store.ListSessionsResponse<EncodedForm>>;
+  getState(request: Store.GetStateRequest, call: Call): Promise<Store.Entry<EncodedForm> | undefined>;
+  setState(request: Store.SetStateRequest<EncodedForm>, call: Call): Promise<Store.Entry<EncodedForm>>;
+  deleteState(request: Store.DeleteStateRequest, call: Call): Promise<Store.DeleteStateResponse>;
+  listState(request: Store.ListStateRequest, call: Call): Promise<Store.ListStateResponse<EncodedForm>>;
+  commit(request: Store.CommitRequest<EncodedForm>, call: Call): Promise<Store.CommitResponse<EncodedForm>>;
+  batch(batch: BatchFromWire, call: Call): Promise<Store.Result<EncodedForm>[]>;
+  pipeline(batches: AsyncIterable<BatchFromWire>, call: Call): AsyncIterable<Store.Result<EncodedForm>[]>;
+  forkSession(request: Store.ForkSessionRequest, call: Call): Promise<Store.Session<EncodedForm>>;
+  restoreSession(request: Store.RestoreSessionRequest, call: Call): Promise<Store.Session<EncodedForm>>;
+  listEvents(request: Store.ListEventsRequest, call: Call): Promise<Store.ListEventsResponse<EncodedForm>>;
+  watchSession(
+    request: Store.WatchSessionRequest,
+    call: Call,
+  ): AsyncIterable<Store.WatchMessage<EncodedForm>>;
+  watchSessions(
+    filter: Store.SessionFilter<EncodedForm>,
+    call: Call,
+  ): AsyncIterable<Store.SessionChange<EncodedForm>>;
+}
+
+/** A service. Made by {@link createService}. */
+export interface Service {
+  readonly calls: Calls;
+  readonly rpcs: Rpcs;
+  readonly limits: Limits;
+  /** Ends all streams with SHUTTING_DOWN, now and from now on; a pipeline answers what it has begun. Unary calls go on. */
+  stop(): void;
+}
+
+/** Makes the service over a store. Closing the store is its owner's. */
+export function createService(store: EncodedStore, options: ServiceOptions = {}): Service {
+  const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const stopping = new AbortController();
+  const calls = callsOf(store, limits, options.maxTimeoutMs ?? 60_000, stopping.signal);
+  return {
+    calls,
+    rpcs: rpcsOf(calls),
+    limits,
+    stop: () =>
+      stopping.abort(
+        new WorkflowStateError("SHUTTING_DOWN", "The server is stopping: call again, on a new connection."),
+      ),
+  };
+}
+
+/** The calls over a store: its own, within their deadlines, with answers that fit. */
+function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stopping: AbortSignal): Calls {
+  const { requestBytes } = limits;
+
+  function unary<Request, Answer>(
+    run: (request: Request, context: CallContext) => Promise<Answer>,
+  ): (request: Request, call: Call) => Promise<Answer> {
+    return (request, call) =>
+      bounded(call, maxTimeoutMs, (signal) => run(request, { namespace: call.namespace, signal }));
+  }
+
+  async function* watch<T>(call: Call, begin: (context: CallContext) => AsyncIterable<T>): AsyncGenerator<T> {
+    const end = new LinkedSignal(call.signal, stopping);
+    try {
+      yield* until(begin({ namespace: call.namespace, signal: end.signal }), end.signal);
+    } finally {
+      end.unlink();
+    }
+  }
+
+  return {
+    getSession: unary(async (request, context) =>
+      fitting(await store.getSession(request, context), requestBytes),
+    ),
+    saveSession: unary(async (request, context) =>
+      trimmed(await store.saveSession(request, context), requestBytes),
+    ),
+    deleteSession: unary((request, context) => store.deleteSession(request, context)),
+    listSessions: unary((request, context) => store.listSessions(request, context)),
+    getState: unary((request, context) => store.getState(request, context)),
+    setState: unary((request, context) => store.setState(request, context)),
+    deleteState: unary((request, context) => store.deleteState(request, context)),
+    listState: unary((request, context) => store.listState(request, context)),
+    commit: unary((request, context) => store.commit(request, context)),
+    batch: unary(async (batch, context) => {
+      checkCount(batch, limits);
+      return answered(batch, await store.batch(batch.operations, context), requestBytes);
+    }),
+    async *pipeline(batches, call) {
+      // The store may take batches ahead of its answers: what it doesn't see of them waits here, in the same order.
+      const begun: BatchFromWire[] = [];
+      async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
+        for await (const batch of endingWith(batches, stopping)) {
+          checkCount(batch, limits);
+          begun.push(batch);
+          yield batch.operations;
+        }
+      }
+      const context = { namespace: call.namespace, signal: call.signal };
+      for await (const results of until(store.pipeline(operations(), context), call.signal)) {
+        yield answered(begun.shift(), results, requestBytes);
+      }
+      stopping.throwIfAborted();
+    },
+    forkSession: unary(async (request, context) =>
+      trimmed(await store.forkSession(request, context), requestBytes),
+    ),
+    restoreSession: unary(async (request, context) =>
+      trimmed(await store.restoreSession(request, context), requestBytes),
+    ),
+    listEvents: unary((request, context) => store.listEvents(request, context)),
+    async *watchSession(request, call) {
+      for await (const next of watch(call, (context) => store.watchSession(request, context))) {
+        if (next.kind === "snapshot") {
+          fitting(next.snapshot, requestBytes);
+        } else if (next.kind === "event") {
+          fittingEvent(next.event, requestBytes);
+        }
+        yield next;
+      }
+    },
+    watchSessions: (filter, call) => watch(call, (context) => store.watchSessions(filter, context)),
+  };
+}
+
+/** The RPCs: each reads its message, calls, and writes its answer. */
+function rpcsOf(calls: Calls): Rpcs {
+  const read = requestFromWire;
+  const write = responseToWire;
+  return {
+    getSession: async (message, call) =>
+      write.getSession(await calls.getSession(read.getSession(message), call)),
+    saveSession: async (message, call) =>
+      write.saveSession(await calls.saveSession(read.saveSession(message), call)),
+    deleteSession: async (message, call) =>
+      write.deleteSession(await calls.deleteSession(read.deleteSession(message), call)),
+    listSessions: async (message, call) =>
+      write.listSessions(await calls.listSessions(read.listSessions(message), call)),
+    getState: async (message, call) => write.getState(await calls.getState(read.getState(message), call)),
+    setState: async (message, call) => write.setState(await calls.setState(read.setState(message), call)),
+    deleteState: async (message, call) =>
+      write.deleteState(await calls.deleteState(read.deleteState(message), call)),
+    listState: async (message, call) => write.listState(await calls.listState(read.listState(message), call)),
+    commit: async (message, call) => write.commit(await calls.commit(read.commit(message), call)),
+    batch: async (message, call) => write.batch(await calls.batch(read.batch(message), call)),
+    pipeline: (messages, call) => mapped(calls.pipeline(mapped(messages, read.batch), call), write.pipeline),
+    forkSession: async (message, call) =>
+      write.forkSession(await calls.forkSession(read.forkSession(message), call)),
+    restoreSession: async (message, call) =>
+      write.restoreSession(await calls.restoreSession(read.restoreSession(message), call)),
+    listEvents: async (message, call) =>
+      write.listEvents(await calls.listEvents(read.listEvents(message), call)),
+    watchSession: (message, call) =>
+      mapped(calls.watchSession(read.watchSession(message), call), write.watchSession),
+    watchSessions: (message, call) =>
+      mapped(calls.watchSessions(read.watchSessions(message), call), write.watchSessions),
+  };
+}
+
+async function* mapped<From, To>(source: AsyncIterable<From>, map: (item: From) => To): AsyncGenerator<To> {
+  for await (const item of source) {
+    yield map(item);
+  }
+}
+
+function checkCount({ operations, refused }: BatchFromWire, { operations: limit }: Limits): void {
+  // Counted here too: the store does not see those that are refused.
+  const count = operations.length + refused.size;
+  if (count > limit) {
+    throw new WorkflowStateError("REQUEST_TOO_LARGE", `A batch has at most ${limit} operations.`, {
+      metadata: { field: "operations", limit: `${limit}`, actual: `${count}` },
+    });
+  }
+}
+
+/** The results of a batch, with those that the store did not see, as far as one answer may hold them. */
+function answered(
+  batch: BatchFromWire | undefined,
+  results: readonly Store.Result<EncodedForm>[],
+  limitBytes: number,
+): Store.Result<EncodedForm>[] {
+  if (batch === undefined || batch.refused.size === 0) {
+    return trimmedResults(results, limitBytes);
+  }
+  const all = [...results];
+  // In rising order of index, so that each lands where it was.
+  for (const [index, error] of batch.refused) {
+    all.splice(index, 0, { kind: "error", error });
+  }
+  return trimmedResults(all, limitBytes);
+}

@@ -1,0 +1,150 @@
+/** How large answers are, and what becomes of those that would be over the limit. */
+import { WorkflowStateError } from "../errors.ts";
+import type { EncodedForm, Entry, Event, Result, Session } from "../store.ts";
+import { utf8Length } from "../validate.ts";
+
+/** Tag and length of a field, at most: no field is 2^28 bytes long. */
+const FIELD = 6;
+/** The fields of fixed size that a session, an entry, an event or a result has, at most. */
+const FIXED = 96;
+
+function textBytes(text: string | undefined): number {
+  return text === undefined ? 0 : FIELD + utf8Length(text);
+}
+
+/** The bytes of a session's message, or a little more. */
+export function sessionBytes(session: Session<EncodedForm>): number {
+  let bytes =
+    FIXED +
+    textBytes(session.sessionId) +
+    textBytes(session.workflowId) +
+    textBytes(session.userId) +
+    textBytes(session.forkedFrom?.sessionId);
+  for (const [name, text] of Object.entries(session.labels)) {
+    bytes += FIELD + textBytes(name) + textBytes(text);
+  }
+  for (const [key, value] of session.state) {
+    bytes += FIELD + textBytes(key) + FIELD + value.length;
+  }
+  return bytes;
+}
+
+function entriesBytes(entries: readonly Entry<EncodedForm>[]): number {
+  let bytes = 0;
+  for (const { key, value } of entries) {
+    bytes += FIXED + textBytes(key) + FIELD + (value?.length ?? 0);
+  }
+  return bytes;
+}
+
+/** Passes a session on that one answer may hold. Fails with SESSION_TOO_LARGE. */
+export function fitting<S extends Session<EncodedForm> | undefined>(session: S, limitBytes: number): S {
+  const actual = session === undefined ? 0 : sessionBytes(session);
+  if (actual > limitBytes) {
+    throw new WorkflowStateError(
+      "SESSION_TOO_LARGE",
+      `The session is larger than one answer may be (${limitBytes} bytes): read it page by page with ListState.`,
+      { metadata: { limit: `${limitBytes}`, actual: `${actual}` } },
+    );
+  }
+  return session;
+}
+
+/** The session of a write's answer: the write is done, so what is too large loses its state instead of failing. */
+export function trimmed(session: Session<EncodedForm>, limitBytes: number): Session<EncodedForm> {
+  return sessionBytes(session) > limitBytes ? { ...session, state: new Map() } : session;
+}
+
+/** Passes an event on that one message may hold. Fails with SESSION_TOO_LARGE, naming the way on. */
+export function fittingEvent(event: Event<EncodedForm>, limitBytes: number): Event<EncodedForm> {
+  const actual = FIXED + textBytes(event.sessionId) + entriesBytes(event.entries);
+  if (actual > limitBytes) {
+    throw new WorkflowStateError(
+      "SESSION_TOO_LARGE",
+      `Revision ${event.revision} wrote more than one message may hold (${limitBytes} bytes): read the session page by page with ListState, and watch on after that revision.`,
+      { metadata: { limit: `${limitBytes}`, actual: `${actual}`, revision: `${event.revision}` } },
+    );
+  }
+  return event;
+}
+
+/**
+ * The results of a batch as far as one answer may hold them. A read that is too much becomes the error REQUEST_TOO_LARGE
+ * (a whole session SESSION_TOO_LARGE); a write is done, so its answer stays, less the values.
+ */
+export function trimmedResults(
+  results: readonly Result<EncodedForm>[],
+  limitBytes: number,
+): Result<EncodedForm>[] {
+  let room = limitBytes;
+  return results.map((result) => {
+    const bytes = resultBytes(result);
+    if (bytes <= room) {
+      room -= bytes;
+      return result;
+    }
+    const less = lesserResult(result, limitBytes);
+    room -= resultBytes(less);
+    return less;
+  });
+}
+
+function lesserResult(result: Result<EncodedForm>, limitBytes: number): Result<EncodedForm> {
+  switch (result.kind) {
+    case "getSession":
+      try {
+        fitting(result.session, limitBytes);
+      } catch (error) {
+        return { kind: "error", error: error as WorkflowStateError };
+      }
+      return tooMuch(limitBytes);
+    case "getState":
+      return tooMuch(limitBytes);
+    case "setState":
+      return { ...result, entry: withoutValue(result.entry) };
+    case "commit":
+      return { ...result, entries: result.entries.map(withoutValue) };
+    default:
+      return result;
+  }
+}
+
+function tooMuch(limitBytes: number): Result<EncodedForm> {
+  const error = new WorkflowStateError(
+    "REQUEST_TOO_LARGE",
+    `The answers of the batch are together larger than one may be (${limitBytes} bytes): read less at once.`,
+    { metadata: { limit: `${limitBytes}` } },
+  );
+  return { kind: "error", error };
+}
+
+function withoutValue({ value: _, ...entry }: Entry<EncodedForm>): Entry<EncodedForm> {
+  return entry;
+}
+
+function resultBytes(result: Result<EncodedForm>): number {
+  switch (result.kind) {
+    case "getState":
+    case "setState":
+      return FIXED + (result.entry === undefined ? 0 : entriesBytes([result.entry]));
+    case "commit":
+      return FIXED + entriesBytes(result.entries);
+    case "getSession":
+      return FIXED + (result.session === undefined ? 0 : sessionBytes(result.session));
+    case "deleteState":
+      return FIXED;
+    case "error":
+      return errorBytes(result.error);
+  }
+}
+
+function errorBytes({ message, metadata, failedChecks }: WorkflowStateError): number {
+  let bytes = FIXED + textBytes(message);
+  for (const [name, text] of Object.entries(metadata)) {
+    bytes += FIELD + textBytes(name) + textBytes(text);
+  }
+  for (const { key } of failedChecks) {
+    bytes += FIXED + textBytes(key);
+  }
+  return bytes;
+}

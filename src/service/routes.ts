@@ -1,0 +1,122 @@
+/** The service as connect routes: the encoded schema for binary callers, the public one for JSON callers. */
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { ConnectRouter, HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { WorkflowStateService as PublicService } from "../../gen/agenterra/state/v1/service_pb.ts";
+import { WorkflowStateService as EncodedService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
+import type { Rpcs } from "../service.ts";
+import { toConnectError } from "../wire.ts";
+import { type Call, namespaceOf } from "./call.ts";
+import { type Converter, converterOf } from "./json-schema.ts";
+
+/** What all handlers have in common, whatever their messages. */
+type UnaryRpc = (request: object, call: Call) => Promise<object>;
+type StreamRpc = (request: object | AsyncIterable<object>, call: Call) => AsyncIterable<object>;
+type Handler = (request: never, context: HandlerContext) => Promise<object> | AsyncIterable<object>;
+
+/** Routes for binary callers. What the service throws that is no error of a call goes to `onError`. */
+export function binaryRoutes(rpcs: Rpcs, onError: (error: unknown) => void): (router: ConnectRouter) => void {
+  return (router) => {
+    router.service(
+      EncodedService,
+      handlers(EncodedService.methods, rpcs, onError) as ServiceImpl<typeof EncodedService>,
+    );
+  };
+}
+
+/** Routes for JSON callers, to the same functions. */
+export function jsonRoutes(rpcs: Rpcs, onError: (error: unknown) => void): (router: ConnectRouter) => void {
+  return (router) => {
+    router.service(
+      PublicService,
+      handlers(PublicService.methods, rpcs, onError, converters) as ServiceImpl<typeof PublicService>,
+    );
+  };
+}
+
+interface Converters {
+  readonly input: Converter;
+  readonly output: Converter;
+}
+
+function converters(method: DescMethod): Converters {
+  const twin = EncodedService.method[method.localName as keyof Rpcs];
+  return {
+    input: converterOf(method.input, twin.input),
+    output: converterOf(method.output, twin.output),
+  };
+}
+
+function handlers(
+  methods: readonly DescMethod[],
+  rpcs: Rpcs,
+  onError: (error: unknown) => void,
+  convertersOf?: (method: DescMethod) => Converters,
+): Readonly<Record<string, Handler>> {
+  return Object.fromEntries(
+    methods.map((method) => {
+      const rpc = rpcs[method.localName as keyof Rpcs];
+      const convert = convertersOf?.(method);
+      const handler =
+        method.methodKind === "unary"
+          ? unary(rpc as UnaryRpc, onError, convert)
+          : streaming(rpc as StreamRpc, onError, convert);
+      return [method.localName, handler];
+    }),
+  );
+}
+
+function unary(rpc: UnaryRpc, onError: (error: unknown) => void, convert: Converters | undefined): Handler {
+  return async (request: object, context: HandlerContext) => {
+    try {
+      const call = callOf(context);
+      return convert === undefined
+        ? await rpc(request, call)
+        : convert.output.toPublic(await rpc(convert.input.toEncoded(request), call));
+    } catch (error) {
+      throw toConnectError(error, onError);
+    }
+  };
+}
+
+function streaming(
+  rpc: StreamRpc,
+  onError: (error: unknown) => void,
+  convert: Converters | undefined,
+): Handler {
+  return async function* (request: object, context: HandlerContext) {
+    try {
+      const call = callOf(context);
+      if (convert === undefined) {
+        yield* rpc(request, call);
+        return;
+      }
+      for await (const answer of rpc(encodedRequest(request, convert.input), call)) {
+        yield convert.output.toPublic(answer);
+      }
+    } catch (error) {
+      throw toConnectError(error, onError);
+    }
+  };
+}
+
+function encodedRequest(request: object | AsyncIterable<object>, { toEncoded }: Converter): object {
+  return Symbol.asyncIterator in request ? eachEncoded(request, toEncoded) : toEncoded(request);
+}
+
+async function* eachEncoded(
+  requests: AsyncIterable<object>,
+  toEncoded: Converter["toEncoded"],
+): AsyncGenerator<object> {
+  for await (const request of requests) {
+    yield toEncoded(request);
+  }
+}
+
+function callOf(context: HandlerContext): Call {
+  const timeoutMs = context.timeoutMs();
+  return {
+    namespace: namespaceOf((name) => context.requestHeader.get(name)),
+    signal: context.signal,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+}
