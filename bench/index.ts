@@ -1,0 +1,17 @@
+/**
+ * Small benchmarks: in process, then over the wire against a server in a process of its own. Prints operations a second.
+ * Nothing is asserted. `--short` runs each for a moment only, to see that it works.
+ */
+import { benchInProcess } from "./in-process.ts";
+import { benchWatch } from "./watch.ts";
+import { benchWire } from "./wire.ts";
+
+const short = process.argv.includes("--short");
+const ms = short ? 50 : 1_000;
+
+console.log(
+  `Node ${process.version}, one store in memory, values of about 150 bytes; ops/s, higher is better\n`,
+);
+await benchInProcess(ms);
+await benchWire(ms);
+await benchWatch(short ? { watchers: 10, commits: 20 } : { watchers: 100, commits: 1_000 });
