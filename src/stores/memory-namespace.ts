@@ -2,6 +2,7 @@
 import type { EncodedForm, SessionChange } from "../store.ts";
 import { type SessionRecord, sessionBytes, type Usage } from "./memory-session.ts";
 import { SortedKeys } from "./order.ts";
+import { wake } from "./watch.ts";
 
 /** How many changes a reader of `watchSessions` may be behind. */
 const CHANGES_KEPT = 10_000;
@@ -86,12 +87,4 @@ export class Changes {
   closeWatch(): void {
     if (--this.watches === 0) this.#ring = [];
   }
-}
-
-/** Calls and forgets all who wait. */
-export function wake(waiting: Set<() => void>): void {
-  if (waiting.size === 0) return;
-  const all = [...waiting];
-  waiting.clear();
-  for (const callback of all) callback();
 }

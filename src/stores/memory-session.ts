@@ -13,6 +13,7 @@ import type { Namespace } from "./memory-namespace.ts";
 import { deadline, type Metadata } from "./metadata.ts";
 import { SortedKeys } from "./order.ts";
 import type { Remembered } from "./request-log.ts";
+import { wake } from "./watch.ts";
 
 /** One version of an entry, as it is given out; without a value where it was deleted. */
 export class Version implements Entry<EncodedForm> {
@@ -72,10 +73,10 @@ export interface Usage {
   bytes: number;
 }
 
-/** Estimated bytes that a session, a version and a log record take in the heap beside keys and values. */
-const SESSION_BYTES = 700;
-const VERSION_BYTES = 200;
-const RECORD_BYTES = 250;
+/** Bytes that a session, a version and a log record take in the heap beside keys and values, as measured on Node 26. */
+const SESSION_BYTES = 750;
+const VERSION_BYTES = 350;
+const RECORD_BYTES = 350;
 
 const NOTHING: readonly Version[] = [];
 /** A session that does not exist. */
@@ -96,13 +97,13 @@ export class SessionRecord {
   #activeTime = 0;
   /** The live entries. */
   readonly live: Map<string, Version> = new Map();
-  readonly keys: SortedKeys = new SortedKeys(this.live);
+  #keys: SortedKeys | undefined;
   /** Bytes of the live keys and values, as the session limit counts them. */
   liveBytes = 0;
   /** The answers of writes that carried a request id. */
-  readonly requests: Map<string, Remembered> = new Map();
+  requests: Map<string, Remembered> | undefined = undefined;
   /** Called once when the next commit is made or the store closes. */
-  readonly waiting: Set<() => void> = new Set();
+  #waiting: Set<() => void> | undefined;
   /** Open watches, waiting or not. */
   watches = 0;
   /** The place among all sessions by last write: the store's count of commits at this one's last. */
@@ -116,7 +117,7 @@ export class SessionRecord {
   /** The revision before the first that this record knows of. */
   readonly #born: number;
   /** Tombstones of keys that are gone, while history keeps them. */
-  readonly #gone: Map<string, Version> = new Map();
+  #gone: Map<string, Version> | undefined;
   /** Kept commits, oldest first, from #head on. */
   #log: (LogRecord | undefined)[] = [];
   #head = 0;
@@ -129,6 +130,23 @@ export class SessionRecord {
     this.revision = namespace.floor;
     this.#born = namespace.floor;
     this.#usage = namespace.usage;
+  }
+
+  /** The live keys in order. */
+  get keys(): SortedKeys {
+    this.#keys ??= new SortedKeys(this.live);
+    return this.#keys;
+  }
+
+  /** Those who are called once when the next commit is made or the store closes. */
+  get waiting(): Set<() => void> {
+    this.#waiting ??= new Set();
+    return this.#waiting;
+  }
+
+  /** Calls those who wait. */
+  wake(): void {
+    if (this.#waiting !== undefined) wake(this.#waiting);
   }
 
   /** Kept commits. */
@@ -158,9 +176,7 @@ export class SessionRecord {
 
   /** Whether nothing needs this record: no session, no history, no watch, no remembered request. */
   get forgettable(): boolean {
-    return (
-      this.metadata === undefined && this.logLength === 0 && this.watches === 0 && this.requests.size === 0
-    );
+    return this.unknown && this.watches === 0 && (this.requests?.size ?? 0) === 0;
   }
 
   /** When the session expires: the earlier of its two deadlines. */
@@ -192,7 +208,10 @@ export class SessionRecord {
     const entries = metadata === undefined ? NOTHING : versions;
     const event = { sessionId: this.sessionId, revision, time, kind, entries, requestId };
     this.#usage.bytes += RECORD_BYTES;
-    this.#log.push({ event, versions, moment: this.now });
+    const record = { event, versions, moment: this.now };
+    // The first one by itself: an array that grows takes room for many at once, and most sessions are small.
+    if (this.#log.length === 0) this.#log = [record];
+    else this.#log.push(record);
     while (this.logLength > history) this.#dropOldest();
     return event;
   }
@@ -264,7 +283,7 @@ export class SessionRecord {
 
   /** What is left of a key that was removed, while history keeps it. */
   tombstone(key: string): Version | undefined {
-    return this.#gone.get(key);
+    return this.#gone?.get(key);
   }
 
   /** Whether the commit of a kept revision left no session. */
@@ -274,7 +293,7 @@ export class SessionRecord {
 
   /** The entry as it was at a kept revision (see `at`); `undefined`: it was not there. */
   entryAt(key: string, revision: number): Version | undefined {
-    let version = this.live.get(key) ?? this.#gone.get(key);
+    let version = this.live.get(key) ?? this.#gone?.get(key);
     while (version !== undefined && version.revision > revision) version = version.previous;
     return version?.value === undefined ? undefined : version;
   }
@@ -282,7 +301,7 @@ export class SessionRecord {
   /** The entries as they were at a kept revision, in no order. */
   *entriesAt(revision: number): Generator<Version> {
     for (const map of [this.live, this.#gone]) {
-      for (const key of map.keys()) {
+      for (const key of map?.keys() ?? []) {
         const version = this.entryAt(key, revision);
         if (version !== undefined) yield version;
       }
@@ -317,17 +336,18 @@ export class SessionRecord {
     expireTime: number | undefined,
   ): Version {
     const before = this.live.get(key);
-    const version = new Version(key, value, revision, time, expireTime, before ?? this.#gone.get(key));
+    const version = new Version(key, value, revision, time, expireTime, before ?? this.#gone?.get(key));
     this.#usage.bytes += versionBytes(version);
     if (before !== undefined) {
       this.liveBytes -= before.bytes;
       if (before.expireTime !== undefined) this.#expiringCount--;
     }
     if (value === undefined) {
+      this.#gone ??= new Map();
       this.#gone.set(key, version);
       if (before !== undefined) {
         this.live.delete(key);
-        this.keys.removed();
+        this.#keys?.removed();
         this.#usage.entries--;
       }
       return version;
@@ -335,8 +355,8 @@ export class SessionRecord {
     this.live.set(key, version);
     this.liveBytes += version.bytes;
     if (before === undefined) {
-      this.#gone.delete(key);
-      this.keys.added(key);
+      this.#gone?.delete(key);
+      this.#keys?.added(key);
       this.#usage.entries++;
     }
     if (expireTime !== undefined) this.#expires(version);
@@ -367,8 +387,8 @@ export class SessionRecord {
         this.#usage.bytes -= versionBytes(version.previous);
         version.previous = undefined;
       }
-      if (version.value === undefined && this.#gone.get(version.key) === version) {
-        this.#gone.delete(version.key);
+      if (version.value === undefined && this.#gone?.get(version.key) === version) {
+        this.#gone?.delete(version.key);
         this.#usage.bytes -= versionBytes(version);
       }
     }

@@ -2,10 +2,11 @@
 import TinyQueue from "tinyqueue";
 import { WorkflowStateError } from "../errors.ts";
 import type { CallContext, EventKind } from "../store.ts";
-import { Namespace, wake } from "./memory-namespace.ts";
+import { Namespace } from "./memory-namespace.ts";
 import { SessionRecord, type Usage, type Write } from "./memory-session.ts";
 import type { Metadata } from "./metadata.ts";
 import { RequestLog } from "./request-log.ts";
+import { wake } from "./watch.ts";
 
 /** How many answers are remembered in all. */
 const REQUESTS_KEPT = 1_000_000;
@@ -110,7 +111,7 @@ export class Sessions {
     record.sequence = ++this.#sequence;
     namespace.touch(record);
     this.#schedule(record);
-    wake(record.waiting);
+    record.wake();
     if (namespace.changes.watches > 0) {
       const session = record.session(
         { ...record.now, metadata: metadata ?? before },
@@ -149,7 +150,7 @@ export class Sessions {
     this.closed = true;
     clearTimeout(this.#timer);
     for (const namespace of this.#namespaces.values()) {
-      for (const record of namespace.sessions.values()) wake(record.waiting);
+      for (const record of namespace.sessions.values()) record.wake();
       wake(namespace.changes.waiting);
     }
     wake(this.closing);

@@ -13,13 +13,15 @@ export interface Metadata {
   readonly idleTtlMs: number | undefined;
 }
 
+const NO_LABELS: Metadata["labels"] = Object.freeze({});
+
 /** The metadata of a session that begins now. */
 export function created(time: number): Metadata {
   return {
     createTime: time,
     workflowId: undefined,
     userId: undefined,
-    labels: {},
+    labels: NO_LABELS,
     forkedFrom: undefined,
     expireTime: undefined,
     idleTtlMs: undefined,

@@ -24,11 +24,12 @@ export function compareUtf8(a: string, b: string): number {
 export class SortedKeys {
   readonly #map: ReadonlyMap<string, unknown>;
   #sorted: string[] = [];
-  #added: string[] = [];
+  #added: string[];
   #removed = false;
 
   constructor(map: ReadonlyMap<string, unknown>) {
     this.#map = map;
+    this.#added = [...map.keys()];
   }
 
   /** Must be called when the map gets a key that it didn't have. */

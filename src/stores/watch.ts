@@ -97,3 +97,11 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
     });
   }
 }
+
+/** Calls and forgets all who wait. */
+export function wake(waiting: Set<() => void>): void {
+  if (waiting.size === 0) return;
+  const all = [...waiting];
+  waiting.clear();
+  for (const callback of all) callback();
+}
