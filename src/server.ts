@@ -73,6 +73,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       ? {}
       : { fastPath: fastPath(service, { maxTimeoutMs, unaryIdleMs, onError }) }),
     maxConcurrentStreams: service.limits.streamsPerConnection,
+    messageBytes: service.limits.requestBytes,
     pingIntervalMs,
   });
   const receivers = {

@@ -27,6 +27,8 @@ export interface Http2Options {
   readonly onRequest: (request: Http2ServerRequest, response: Http2ServerResponse) => void;
   readonly fastPath?: FastPath;
   readonly maxConcurrentStreams: number;
+  /** Bytes of a message, either way. */
+  readonly messageBytes: number;
   /** After so long without an answer to a ping, in milliseconds, a peer is dead. */
   readonly pingIntervalMs: number;
 }
@@ -53,16 +55,19 @@ export class Http2 {
   readonly #streams = new InFlight();
   #draining = false;
 
-  constructor({ onRequest, fastPath, maxConcurrentStreams, pingIntervalMs }: Http2Options) {
+  constructor({ onRequest, fastPath, maxConcurrentStreams, messageBytes, pingIntervalMs }: Http2Options) {
     const server = createServer({
       maxSettings: 32,
       maxHeaderListPairs: 64,
-      maxSessionMemory: 8,
+      // As many streams as may be open, each with a request and an answer of the largest size. Less would refuse calls that
+      // are within every limit, and without a word.
+      maxSessionMemory: Math.ceil((2 * maxConcurrentStreams * messageBytes) / 1e6) + 8,
       maxOutstandingPings: 4,
       maxSessionInvalidFrames: 20,
       maxSessionRejectedStreams: 20,
-      streamResetBurst: 100,
-      streamResetRate: 10,
+      // Callers end watches and run into deadlines: that must not cost them the connection. A flood of resets does.
+      streamResetBurst: 1_000,
+      streamResetRate: 100,
       unknownProtocolTimeout: 2_000,
       settings: { maxConcurrentStreams, maxHeaderListSize: 16_384, enablePush: false },
     });
