@@ -31,7 +31,7 @@ export interface Limits {
 }
 
 /** The limits unless configured otherwise. */
-export const DEFAULT_LIMITS: Limits = {
+export const DEFAULT_LIMITS: Limits = Object.freeze({
   sessionIdBytes: 256,
   keyBytes: 512,
   valueBytes: 1 << 20,
@@ -45,4 +45,4 @@ export const DEFAULT_LIMITS: Limits = {
   sessionBytes: 64 << 20,
   pageSize: 1_000,
   streamsPerConnection: 100,
-};
+});

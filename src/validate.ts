@@ -262,8 +262,13 @@ export function checkCommit(request: CommitRequest<EncodedForm>, limits: Limits)
   checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
 }
 
+const CHANGE_KINDS: ReadonlySet<unknown> = new Set(["set", "delete", "increment", "append", "merge"]);
+
 function checkChange(change: Change<EncodedForm> | undefined, limits: Limits, index: number): void {
   checkObject(change, "changes", index);
+  if (!CHANGE_KINDS.has(change.kind)) {
+    throw invalid(`changes[${index}]`, "must be a set, delete, increment, append or merge");
+  }
   if (textProblem(change.key, 1, limits.keyBytes) !== undefined)
     checkKey(change.key, limits, `changes[${index}].key`);
   switch (change.kind) {
@@ -281,9 +286,6 @@ function checkChange(change: Change<EncodedForm> | undefined, limits: Limits, in
     case "append":
       if (!Array.isArray(change.values)) throw invalid(`changes[${index}].append.values`, "must be a list");
       if (!isCount(change.maxItems)) throw invalid(`changes[${index}].append.max_items`, COUNT_RULE);
-      return;
-    default:
-      throw invalid(`changes[${index}]`, "must be a set, delete, increment, append or merge");
   }
 }
 

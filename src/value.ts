@@ -134,7 +134,10 @@ function writeValue(value: unknown, level: number, end: number): number {
     scratch[--at] = TAG_BOOL;
     return at;
   }
-  throw refused(pathTo(level), value === undefined ? "is undefined" : `is a ${typeof value}`);
+  throw refused(
+    pathTo(level),
+    value === undefined ? "is undefined: leave it out, or say null" : `is a ${typeof value}`,
+  );
 }
 
 function writeList(list: readonly unknown[], level: number, end: number): number {
@@ -142,6 +145,9 @@ function writeList(list: readonly unknown[], level: number, end: number): number
   if (!Array.isArray(Object.getPrototypeOf(list))) throw refused(pathTo(level), "is an instance of a class");
   const length = list.length;
   if (nodes + length > bounds.valueNodes) throw tooMany();
+  // More names than items: `list.total = 3`, which would be lost. Fewer: a hole, which is refused as undefined below.
+  if (Object.keys(list).length > length)
+    throw refused(pathTo(level), "is a list with a member that has a name");
   const start = scratch.length - end;
   let at = end;
   for (let i = length - 1; i >= 0; i--) {

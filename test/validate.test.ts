@@ -510,6 +510,8 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
       ...[undefined, "", "Set", 1].map(
         (kind): Wrong => [{ changes: [{ kind, key: "k" }] }, "INVALID_REQUEST", "changes[0]"],
       ),
+      // As a change of no kind comes from the wire.
+      [{ changes: [{ kind: undefined }] }, "INVALID_REQUEST", "changes[0]"],
       ...numbers("ifRevision", "if_revision"),
       ...[null, "x"].map((metadata): Wrong => [{ metadata }, "INVALID_REQUEST", "metadata"]),
       ...[

@@ -71,15 +71,16 @@ export function listSessions(
   return { sessions: page.items, nextPageToken: "" };
 }
 
-/** Lists the entries of a session, as they are or were. */
+/** Lists the entries of a session, as they are or were; without a record there is no session, and there are none. */
 export function listState(
-  record: SessionRecord,
+  record: SessionRecord | undefined,
   request: ListStateRequest,
   limits: Limits,
 ): ListStateResponse<EncodedForm> {
   const { keyPrefix = "", startAfter = "", reverse = false, atRevision } = request;
   const query = ["state", request.sessionId, keyPrefix, startAfter, reverse, atRevision ?? null];
   const from = pagePosition(request.pageToken, query, "string")?.[0] ?? startAfter;
+  if (record === undefined) return { entries: [], nextPageToken: "" };
   const page = new PageBuilder<Entry<EncodedForm>>(request.pageSize, limits);
   const entries =
     atRevision === undefined || atRevision === record.revision

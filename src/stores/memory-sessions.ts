@@ -170,7 +170,7 @@ export class Sessions {
     if (growth > 0 && this.usage.bytes + growth > this.#options.maxBytes) {
       throw new WorkflowStateError(
         "STORAGE_FULL",
-        `The store holds ${this.usage.bytes} of ${this.#options.maxBytes} bytes: delete sessions, give them a ttl, or keep less history.`,
+        `The store holds ${this.usage.bytes} of ${this.#options.maxBytes} bytes with its history: wait until history runs out of age, give sessions a ttl, or raise maxBytes.`,
         { metadata: { limit: String(this.#options.maxBytes), actual: String(this.usage.bytes + growth) } },
       );
     }

@@ -145,9 +145,7 @@ export class MemoryStore implements EncodedStore {
   async listState(request: ListStateRequest, context?: CallContext): Promise<ListStateResponse<EncodedForm>> {
     validate.checkListState(request, this.#limits);
     const record = this.#sessions.known(this.#sessions.begin(context), request.sessionId);
-    return record === undefined
-      ? { entries: [], nextPageToken: "" }
-      : listState(record, request, this.#limits);
+    return listState(record, request, this.#limits);
   }
 
   async commit(

@@ -308,6 +308,14 @@ describe("a page", () => {
     expect(pages).toBeGreaterThan(3);
   });
 
+  it("of a session that is not there is empty, and still needs a token of its own", async () => {
+    const { store } = clocked();
+    await expect(store.listState({ sessionId: "s" })).resolves.toEqual({ entries: [], nextPageToken: "" });
+    await expect(store.listState({ sessionId: "s", pageToken: "bogus" })).rejects.toMatchObject({
+      reason: "INVALID_PAGE_TOKEN",
+    });
+  });
+
   it("of sessions by last write goes on behind the last one, also when that was written in between", async () => {
     const { store, clock } = clocked();
     for (let i = 0; i < 6; i++) {
