@@ -21,7 +21,7 @@ export interface ConformanceHarness {
   readonly clock: ConformanceClock;
   /** How many revisions of a session the store is configured to keep; 4 or more. Small ones make the suite fast. */
   readonly history: number;
-  /** The limits that the store is configured with. Small ones make the suite fast. */
+  /** The limits that the store is configured with. Small ones make the suite fast; 128 or more of changes, entries and nodes. */
   readonly limits: Limits;
 }
 
