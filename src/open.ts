@@ -1,6 +1,7 @@
 /** The one factory of stores: a URL says which, and a program changes it without another line. */
 import type { TlsOptions } from "./node-transport.ts";
 import type { EncodedStore, WorkflowStateStore } from "./store.ts";
+import { checkOptions } from "./stores/check-options.ts";
 import { jsonStore } from "./stores/json.ts";
 import type { MemoryOptions } from "./stores/memory.ts";
 import { invalidUrl, parseServiceUrl, type ServiceOptions } from "./stores/service-url.ts";
@@ -38,7 +39,8 @@ const CHOICES = {
  * - `http://host:port`, `https://host:port`: a running service. Its query may say how to speak to it:
  *   `?protocol=grpc|connect|grpc-web&codec=binary|json&httpVersion=2|1.1`, by default gRPC in binary over HTTP/2.
  *
- * A service is not asked for until the first call. Fails with INVALID_REQUEST for any other URL.
+ * A service is not asked for until the first call. Fails with INVALID_REQUEST for any other URL, and for options that make
+ * no sense.
  *
  * @example
  * await using store = await openStore("memory:");
@@ -51,6 +53,7 @@ export async function openStore(url: string, options: OpenOptions = {}): Promise
 
 /** Opens the same store on encoded values: for the service. Its calls name the tenant themselves. */
 export async function openEncodedStore(url: string, options: OpenOptions = {}): Promise<EncodedStore> {
+  checkOptions(options);
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   switch (parsed?.protocol) {
     case "memory:":

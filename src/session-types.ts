@@ -10,19 +10,21 @@ export type KeyOf<S extends Schemas> = keyof S & string;
 export type InputOf<S extends Schemas, K extends keyof S> = StandardSchemaV1.InferInput<S[K]>;
 /** What is read from a key: what its schema makes of the stored value. */
 export type OutputOf<S extends Schemas, K extends keyof S> = StandardSchemaV1.InferOutput<S[K]>;
+/** The same where there is a value: `undefined`, which optional schemas take, stands for none. */
+export type ValueOf<S extends Schemas, K extends keyof S> = Exclude<InputOf<S, K>, undefined>;
 /** The keys whose values are numbers. */
 export type NumberKeyOf<S extends Schemas> = {
-  [K in KeyOf<S>]: InputOf<S, K> extends number ? K : never;
+  [K in KeyOf<S>]: ValueOf<S, K> extends number ? K : never;
 }[KeyOf<S>];
 /** The keys whose values are lists. */
 export type ListKeyOf<S extends Schemas> = {
-  [K in KeyOf<S>]: InputOf<S, K> extends readonly unknown[] ? K : never;
+  [K in KeyOf<S>]: ValueOf<S, K> extends readonly unknown[] ? K : never;
 }[KeyOf<S>];
 /** The keys whose values are objects. */
 export type ObjectKeyOf<S extends Schemas> = {
-  [K in KeyOf<S>]: InputOf<S, K> extends readonly unknown[]
+  [K in KeyOf<S>]: ValueOf<S, K> extends readonly unknown[]
     ? never
-    : InputOf<S, K> extends object
+    : ValueOf<S, K> extends object
       ? K
       : never;
 }[KeyOf<S>];
@@ -56,7 +58,7 @@ export type TypedChange<S extends Schemas> =
       readonly [K in ListKeyOf<S>]: {
         readonly kind: "append";
         readonly key: K;
-        readonly values: InputOf<S, K>;
+        readonly values: ValueOf<S, K>;
         readonly maxItems?: number | undefined;
       };
     }[ListKeyOf<S>]
@@ -64,7 +66,7 @@ export type TypedChange<S extends Schemas> =
       readonly [K in ObjectKeyOf<S>]: {
         readonly kind: "merge";
         readonly key: K;
-        readonly value: PatchOf<InputOf<S, K>>;
+        readonly value: PatchOf<ValueOf<S, K>>;
       };
     }[ObjectKeyOf<S>];
 

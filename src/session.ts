@@ -19,6 +19,7 @@ import type {
   TypedEntry,
   TypedWatchMessage,
   TypedWriteOptions,
+  ValueOf,
 } from "./session-types.ts";
 import {
   type CallOptions,
@@ -149,7 +150,7 @@ export class TypedSession<S extends Schemas> {
   /** Adds to the end of a list, from []; keeps the last `maxItems`; returns the list. See {@link commit} on what is checked. */
   async append<K extends ListKeyOf<S>>(
     key: K,
-    values: InputOf<S, K>,
+    values: ValueOf<S, K>,
     { maxItems, ...options }: TypedWriteOptions & { readonly maxItems?: number | undefined } = {},
   ): Promise<OutputOf<S, K>> {
     return this.#change<K>(
@@ -161,7 +162,7 @@ export class TypedSession<S extends Schemas> {
   /** Applies a JSON Merge Patch to an object, from {}; returns the object. See {@link commit} on what is checked. */
   async merge<K extends ObjectKeyOf<S>>(
     key: K,
-    patch: PatchOf<InputOf<S, K>>,
+    patch: PatchOf<ValueOf<S, K>>,
     options: TypedWriteOptions = {},
   ): Promise<OutputOf<S, K>> {
     return this.#change<K>({ kind: "merge", key, value: patch as JsonValue }, options);

@@ -2,6 +2,7 @@
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import type { WorkflowStateStore } from "./store.ts";
+import { checkOptions } from "./stores/check-options.ts";
 import { jsonStore } from "./stores/json.ts";
 import { remoteStore } from "./stores/remote.ts";
 import { fetchJson, jsonAnswers } from "./stores/remote-json.ts";
@@ -28,13 +29,15 @@ const CHOICES = { protocol: ["connect", "grpc-web"], codec: ["binary", "json"] }
  * Opens the store that a service keeps: `https://host/path`, or a path on the page's own host. The query of the URL may
  * choose as the options do: `?protocol=grpc-web&codec=json`. A pipeline is a call a batch, as browsers can't stream requests.
  *
- * The service is not asked for until the first call. Fails with INVALID_REQUEST for a URL that is no service's.
+ * The service is not asked for until the first call. Fails with INVALID_REQUEST for a URL that is no service's, and for options that
+ * make no sense.
  *
  * @example
  * const store = await openStore("/state");
  * for await (const message of store.watchSession("cart-1")) console.log(message);
  */
 export async function openStore(url: string, options: OpenOptions = {}): Promise<WorkflowStateStore> {
+  checkOptions(options);
   const page = globalThis.location?.href;
   const parsed = URL.canParse(url, page) ? new URL(url, page) : undefined;
   if (parsed?.protocol !== "http:" && parsed?.protocol !== "https:") {

@@ -4,8 +4,12 @@ import * as entry from "../src/index.ts";
 import { type OpenOptions, openEncodedStore, openStore } from "../src/open.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import { type MemoryStore, memoryStore } from "../src/stores/memory.ts";
+import { remoteStore } from "../src/stores/remote.ts";
+import * as web from "../src/web.ts";
+import { errorOf, untyped } from "./support/failures.ts";
 import { runNode } from "./support/run-node.ts";
 import { selfSigned } from "./support/self-signed.ts";
+import { transportTo } from "./support/stores.ts";
 
 let memory: MemoryStore;
 let server: RunningServer;
@@ -188,6 +192,54 @@ describe("other URLs", () => {
   test("what is no URL at all is refused", async () => {
     for (const url of [undefined, null, 7, {}]) await refusal(url as never);
     expect((await refusal(server.url, { protocol: "soap" as never })).metadata["field"]).toBe("protocol");
+  });
+});
+
+const BAD_OPTIONS: [field: string, options: Record<string, unknown>][] = [
+  ...[0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, "1", null].flatMap(
+    (ms): [string, Record<string, unknown>][] => [
+      ["timeoutMs", { timeoutMs: ms }],
+      ["silenceMs", { silenceMs: ms }],
+      ["retry.baseMs", { retry: { baseMs: ms } }],
+      ["retry.maxMs", { retry: { maxMs: ms } }],
+    ],
+  ),
+  ...[0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "1", null].flatMap(
+    (count): [string, Record<string, unknown>][] => [
+      ["retry.attempts", { retry: { attempts: count } }],
+      ["limits.valueBytes", { limits: { valueBytes: count } }],
+      ["memory.history", { memory: { history: count } }],
+      ["memory.maxBytes", { memory: { maxBytes: count } }],
+      ["memory.limits.changes", { memory: { limits: { changes: count } } }],
+    ],
+  ),
+  ["namespace", { namespace: 7 }],
+  ["namespace", { namespace: null }],
+  ["retry", { retry: 5 }],
+  ["limits", { limits: { valueByte: 1 } }],
+  ["limits", { limits: 7 }],
+  ["limits.valueBytes", { limits: { valueBytes: undefined } }],
+  ["memory", { memory: "big" }],
+];
+
+describe("options", () => {
+  test.each(BAD_OPTIONS)("%s that makes no sense is refused: %j", async (field, options) => {
+    for (const url of ["memory:", server.url]) {
+      expect((await refusal(url, untyped(options))).metadata).toEqual({ field });
+    }
+    const browser = await errorOf(web.openStore(server.url, untyped(options)));
+    expect([browser.reason, browser.metadata]).toEqual(["INVALID_REQUEST", { field }]);
+  });
+
+  test("that are undefined count as absent", async () => {
+    const none = { timeoutMs: undefined, retry: { attempts: undefined }, memory: { history: undefined } };
+    await using store = await openStore("memory:", { ...none, limits: undefined, namespace: undefined });
+    await store.setState("s", "k", 1);
+  });
+
+  test("are checked also by who makes the transport", () => {
+    const { transport } = transportTo(server.url, { protocol: "grpc", codec: "binary", httpVersion: "2" });
+    expect(() => remoteStore(transport, { timeoutMs: 0 })).toThrow("timeoutMs");
   });
 });
 

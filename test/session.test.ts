@@ -323,6 +323,33 @@ describe("an update", () => {
   });
 });
 
+describe("optional schemas", () => {
+  test("are of the kind of their values", async () => {
+    const session = openSession(store, "s", {
+      n: z.number().optional(),
+      m: z.number().default(0),
+      list: z.array(z.string()).optional(),
+      object: z.object({ city: z.string().optional() }).default({}),
+      text: z.string().optional(),
+    });
+    expect(await session.increment("n", 2)).toBe(2);
+    expect(await session.append("list", ["a"])).toEqual(["a"]);
+    expect(await session.merge("object", { city: "Oslo" })).toEqual({ city: "Oslo" });
+    const { entries } = await session.commit({
+      changes: [
+        { kind: "increment", key: "m", delta: 1 },
+        { kind: "append", key: "list", values: ["b"] },
+        { kind: "merge", key: "object", value: { city: null } },
+      ],
+    });
+    expect(entries.map(({ value }) => value)).toEqual([1, ["a", "b"], {}]);
+    expectTypeOf<Parameters<typeof session.increment>[0]>().toEqualTypeOf<"n" | "m">();
+    expectTypeOf<Parameters<typeof session.append>[0]>().toEqualTypeOf<"list">();
+    expectTypeOf<Parameters<typeof session.append>[1]>().toEqualTypeOf<string[]>();
+    expectTypeOf<Parameters<typeof session.merge>[0]>().toEqualTypeOf<"object">();
+  });
+});
+
 describe("asynchronous schemas", () => {
   /** Any number but 13, after a while. */
   const lucky: StandardSchemaV1<number, string> = {

@@ -166,8 +166,10 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
         asked.push(batch);
         return batch.operations;
       });
-      return mapIterable(encoded.pipeline(input, context(call ?? {})), (results) =>
-        (asked.shift()?.answer(results) ?? []).map(fromResult),
+      return stream(() =>
+        mapIterable(encoded.pipeline(input, context(call ?? {})), (results) =>
+          (asked.shift()?.answer(results) ?? []).map(fromResult),
+        ),
       );
     },
 

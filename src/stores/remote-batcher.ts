@@ -15,6 +15,8 @@ interface Waiting {
   readonly operation: Operation<EncodedForm>;
   readonly write: boolean;
   readonly signal: AbortSignal | undefined;
+  /** When its time runs out, also if it has to wait for others first. */
+  readonly deadline: number;
   /** Aborted or answered. */
   settled: boolean;
   readonly resolve: (result: Result<EncodedForm>) => void;
@@ -49,6 +51,7 @@ export class Batcher {
         operation,
         write: isWrite(operation),
         signal,
+        deadline: this.#channel.deadline(),
         settled: false,
         resolve: (result) => settle(() => resolve(result)),
         reject: (error) => settle(() => reject(error)),
@@ -98,7 +101,7 @@ export class Batcher {
         WorkflowStateService.method.batch,
         requestToWire.batch(operations),
         (answer) => resultsOf(answer, operations.length),
-        { write, namespace, signal: everybodyLeft.signal },
+        { write, namespace, signal: everybodyLeft.signal, deadline: first.deadline },
       );
       again = share(asked, results);
     } catch (error) {
@@ -113,8 +116,8 @@ export class Batcher {
 
   async #alone(one: Waiting, namespace: string): Promise<void> {
     try {
-      const { write, signal } = one;
-      one.resolve(await runAlone(this.#channel, one.operation, { write, namespace, signal }));
+      const { write, signal, deadline } = one;
+      one.resolve(await runAlone(this.#channel, one.operation, { write, namespace, signal, deadline }));
     } catch (error) {
       one.reject(error);
     }

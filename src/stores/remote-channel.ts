@@ -41,6 +41,8 @@ export interface Call {
   readonly write: boolean;
   readonly namespace: string | undefined;
   readonly signal: AbortSignal | undefined;
+  /** When its time runs out, as {@link Channel.deadline} gave it; absent: it begins now. */
+  readonly deadline?: number | undefined;
 }
 
 /** The header that names the tenant. */
@@ -71,6 +73,11 @@ export class Channel {
     return this.#closed;
   }
 
+  /** When the time runs out of what is asked for now, whichever calls that takes. */
+  deadline(): number {
+    return performance.now() + this.#options.timeoutMs;
+  }
+
   /** Aborts what is under way. Later calls fail with STORE_UNAVAILABLE. */
   close(): void {
     this.#closed = true;
@@ -90,7 +97,7 @@ export class Channel {
     const { attempts = 5 } = this.#options.retry;
     const wire = wireOf(method, this.#options.codec);
     const input = wire.input(message);
-    const deadline = performance.now() + this.#options.timeoutMs;
+    const { deadline = this.deadline() } = call;
     let unknown = false;
     for (let count = 1; ; count++) {
       const attempt = this.#begin(call);
@@ -98,7 +105,8 @@ export class Channel {
       let failure: WorkflowStateError;
       try {
         const header = await this.#header(call.namespace);
-        const timeoutMs = Math.max(1, Math.ceil(deadline - performance.now()));
+        const timeoutMs = Math.ceil(deadline - performance.now());
+        if (timeoutMs <= 0) throw overdue();
         sent = true;
         const answer = await this.#transport.unary(wire.method, attempt.signal, timeoutMs, header, input);
         return read(wire.output(answer.message));
@@ -243,6 +251,10 @@ const CLOSED = "This client was closed.";
 
 function closedError({ write }: { readonly write: boolean }, cause?: unknown): WorkflowStateError {
   return new WorkflowStateError(write ? "OUTCOME_UNKNOWN" : "STORE_UNAVAILABLE", CLOSED, { cause });
+}
+
+function overdue(): WorkflowStateError {
+  return new WorkflowStateError("STORE_UNAVAILABLE", "The call's time ran out before it could be sent.");
 }
 
 function shuttingDown(cause?: unknown): WorkflowStateError {

@@ -15,9 +15,11 @@ import {
 } from "../store.ts";
 import * as validate from "../validate.ts";
 import { requestToWire, responseFromWire } from "../wire.ts";
+import { checkOptions } from "./check-options.ts";
 import { type PreparedBatch, prepareBatch } from "./prepared-batch.ts";
 import { Batcher, isWrite, resultsOf } from "./remote-batcher.ts";
-import { Channel, type HeadersOption, type RetryOptions } from "./remote-channel.ts";
+import { type Call, Channel, type HeadersOption, type RetryOptions } from "./remote-channel.ts";
+import { completed } from "./remote-session.ts";
 import { begun, followSession, followSessions, oneByOne, pipelined, stoppable } from "./remote-streams.ts";
 
 export type { HeadersOption, RetryOptions } from "./remote-channel.ts";
@@ -54,9 +56,12 @@ const UNBOUNDED = Object.fromEntries(
  *   that order as far as they are about one session. The abort of one leaves the others alone.
  * - A watch on a session outlives its connections, without a gap or a repetition, until it is ended. A watch on sessions
  *   does not, as a gap could not be closed: it fails with STORE_UNAVAILABLE.
+ * - A session that is too large for one answer is forked and restored all the same: its state is read page by page then, as
+ *   it was left. Fails with HISTORY_COMPACTED if others have written so much meanwhile that this is not kept any more.
  * - `close` aborts what is open: streams end with SHUTTING_DOWN, writes with OUTCOME_UNKNOWN, reads with STORE_UNAVAILABLE.
  */
 export function remoteStore(transport: Transport, options: RemoteOptions = {}): EncodedStore {
+  checkOptions(options);
   const { codec = "binary", timeoutMs = 30_000, silenceMs = 45_000, duplex = true, headers } = options;
   const retry = options.retry ?? {};
   const channel = new Channel(transport, { codec, headers, timeoutMs, retry });
@@ -69,6 +74,11 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     signal: context?.signal,
   });
   const writing = (context: CallContext | undefined) => ({ ...reading(context), write: true });
+  /** A write that may take more than one call, in the time of one. */
+  const writingAll = (context: CallContext | undefined): Call => ({
+    ...writing(context),
+    deadline: channel.deadline(),
+  });
 
   const batch = async (
     operations: readonly Operation<EncodedForm>[],
@@ -94,7 +104,14 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
       validate.checkSaveSession(request, UNBOUNDED);
       for (const value of request.session.state.values()) validate.validateValue(value, UNBOUNDED);
       const message = requestToWire.saveSession(withId(request));
-      return channel.unary(method.saveSession, message, responseFromWire.saveSession, writing(context));
+      const saved = await channel.unary(
+        method.saveSession,
+        message,
+        responseFromWire.saveSession,
+        writing(context),
+      );
+      // Also where one answer could not hold it: what is there now is what was sent.
+      return saved.state.size === 0 ? { ...saved, state: stateOf(message) } : saved;
     },
     async deleteSession(request, context) {
       validate.checkDeleteSession(request, UNBOUNDED);
@@ -144,12 +161,21 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     async forkSession(request, context) {
       validate.checkFork(request, UNBOUNDED);
       const message = requestToWire.forkSession(withId(request));
-      return channel.unary(method.forkSession, message, responseFromWire.forkSession, writing(context));
+      const call = writingAll(context);
+      const copy = await channel.unary(method.forkSession, message, responseFromWire.forkSession, call);
+      return completed(channel, copy, call);
     },
     async restoreSession(request, context) {
       validate.checkRestore(request, UNBOUNDED);
       const message = requestToWire.restoreSession(withId(request));
-      return channel.unary(method.restoreSession, message, responseFromWire.restoreSession, writing(context));
+      const call = writingAll(context);
+      const restored = await channel.unary(
+        method.restoreSession,
+        message,
+        responseFromWire.restoreSession,
+        call,
+      );
+      return completed(channel, restored, call);
     },
     async listEvents(request, context) {
       validate.checkListEvents(request, UNBOUNDED);
@@ -191,6 +217,11 @@ function withId<W extends Replayable>(write: W): W {
   return write.requestId === undefined || write.requestId === ""
     ? { ...write, requestId: newRequestId() }
     : write;
+}
+
+/** The state that a request saves, as a copy. */
+function stateOf({ session }: ReturnType<typeof requestToWire.saveSession>): Map<string, Uint8Array> {
+  return new Map(session?.state.map(({ key, value }) => [key, value.slice()]));
 }
 
 /** Runs an operation together with others of this tick. */

@@ -16,7 +16,7 @@ import { utf8Length } from "../validate.ts";
 import { decodeValue, encodeValue } from "../value.ts";
 import { define, encodeAt, invalid } from "./json-form.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import { pause } from "./pause.ts";
+import { pause, unlessAborted } from "./pause.ts";
 
 const DEFAULT_ATTEMPTS = 50;
 /** The longest pause before another attempt. */
@@ -78,7 +78,7 @@ export class Updater {
         conflict = read;
       } else {
         const draft = new RecordingDraft(read.seen);
-        const result = await this.#run(sessionId, change, draft);
+        const result = await this.#run(sessionId, change, draft, signal);
         const request = draft.commit(sessionId, read.revision, this.#limits);
         if (request === undefined) return result;
         const committed = await orError("REVISION_MISMATCH", this.#store.commit(request, context));
@@ -91,11 +91,12 @@ export class Updater {
     }
   }
 
-  /** Calls the function; what it returns, the draft itself as a plain copy. */
+  /** Calls the function; what it returns, the draft itself as a plain copy. An abort does not wait for it. */
   async #run<R>(
     sessionId: string,
     change: (draft: Draft) => R | Promise<R>,
     draft: RecordingDraft,
+    signal: AbortSignal | undefined,
   ): Promise<R> {
     let returned: R | Promise<R>;
     this.#running.add(sessionId);
@@ -104,8 +105,12 @@ export class Updater {
     } finally {
       this.#running.delete(sessionId);
     }
-    const result = await returned;
-    draft.close();
+    let result: R;
+    try {
+      result = await unlessAborted(returned, signal);
+    } finally {
+      draft.close();
+    }
     return (result as unknown) === draft.proxy ? (draft.copy() as R) : result;
   }
 

@@ -363,6 +363,20 @@ describe("streams", () => {
     expect((await errorOf(watches.next())).reason).toBe("INVALID_REQUEST");
   });
 
+  test("a stream that was aborted before says so where it is read", async () => {
+    const store = open();
+    const signal = AbortSignal.abort("enough");
+    async function* none(): AsyncGenerator<Operation[]> {}
+    const streams = [
+      store.pipeline(none(), { signal }),
+      store.watchSession("s", { signal }),
+      store.watchSessions({ signal }),
+    ];
+    for (const stream of streams) {
+      await expect(stream[Symbol.asyncIterator]().next()).rejects.toBe("enough");
+    }
+  });
+
   test("an item that can't be decoded ends its source", async () => {
     let ended = false;
     const watchSession = (): AsyncIterable<never> => ({

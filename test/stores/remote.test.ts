@@ -127,6 +127,18 @@ describe.each(["2", "1.1"] as const)("over HTTP/%s", (httpVersion) => {
     expect(performance.now() - began).toBeLessThan(1500);
   });
 
+  test("the call's time is one also for what has to wait for another call of its tick", async () => {
+    const store = net.connect({ timeoutMs: 300 }, httpVersion);
+    await store.setState("s", "k", 1);
+    net.proxy.requests = net.proxy.replies = "swallow";
+    const began = performance.now();
+    const reasons = await Promise.all([store.getState("s", "k"), store.setState("s", "k", 2)].map(reasonOf));
+    expect(performance.now() - began).toBeLessThan(550);
+    expect(reasons[0]).toBe("STORE_UNAVAILABLE");
+    // Whether it was sent in the last millisecond, a timer decides.
+    expect(["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"]).toContain(reasons[1]);
+  });
+
   test("a caller's abort is thrown as it is: in flight, before, and between attempts", async () => {
     const store = net.connect({ retry: { attempts: 100, baseMs: 1000, maxMs: 1000 } }, httpVersion);
     await store.setState("s", "k", 1);

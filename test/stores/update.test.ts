@@ -325,6 +325,48 @@ describe("conflicts", () => {
     await expect(conflicting).rejects.toBe("later");
   });
 
+  test("an abort does not wait for the function, and lets later updates go on", async () => {
+    const abort = new AbortController();
+    const held = Promise.withResolvers<void>();
+    let kept: Draft = {};
+    const stuck = store.update(
+      "s",
+      (draft) => {
+        kept = draft;
+        return held.promise;
+      },
+      { signal: abort.signal },
+    );
+    const next = store.update("s", (draft) => {
+      draft["a"] = 1;
+    });
+    setTimeout(() => abort.abort("enough"), 5);
+    await expect(stuck).rejects.toBe("enough");
+    await next;
+    expect(await store.getState("s", "a")).toBe(1);
+    expect(() => {
+      kept["a"] = 2;
+    }).toThrow(WorkflowStateError);
+    held.reject(new Error("nobody hears of it"));
+  });
+
+  test("an abort by the function itself is one, also where nothing was written", async () => {
+    const before = await revision();
+    for (const key of ["a", undefined]) {
+      const abort = new AbortController();
+      const aborted = store.update(
+        "s",
+        (draft) => {
+          if (key !== undefined) draft[key] = "changed";
+          abort.abort("enough");
+        },
+        { signal: abort.signal },
+      );
+      await expect(aborted).rejects.toBe("enough");
+    }
+    expect(await revision()).toBe(before);
+  });
+
   test("wrong arguments are refused", async () => {
     for (const attempts of [0, -1, 1.5, Number.NaN]) {
       expect((await errorOf(store.update("s", () => 1, { attempts }))).reason).toBe("INVALID_REQUEST");
