@@ -4,13 +4,10 @@ import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:ht
 import { isIPv6 } from "node:net";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
-import {
-  compressionBrotli,
-  compressionGzip,
-  universalRequestFromNodeRequest,
-  universalResponseToNodeResponse,
-} from "@connectrpc/connect-node";
+import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { jsonText } from "../wire/json-keys.ts";
+import { checkedBody } from "./checked-body.ts";
+import { checkBinaryParts, checkJsonParts } from "./message-parts.ts";
 import { typedRefusals } from "./refusals.ts";
 
 type Request = IncomingMessage | Http2ServerRequest;
@@ -39,7 +36,8 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
   return (request, response) => {
     try {
       const [path = "", query] = (request.url ?? "").split("?", 2);
-      const handler = (isBinary(request, query) ? binary : json).get(path);
+      const ofBinary = isBinary(request, query);
+      const handler = (ofBinary ? binary : json).get(path);
       if (handler === undefined) {
         answer(response, 404);
         return;
@@ -55,7 +53,12 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       // Throws where the host can't be part of a URL.
       const call = universalRequestFromNodeRequest(request, response, undefined, undefined);
       // Leaving connect's own iterator would destroy the request, and with it the way back for the answer.
-      handler({ ...call, body: request.iterator({ destroyOnReturn: false }) })
+      const received = request.iterator({ destroyOnReturn: false });
+      const body = checkedBody(received, call.header, {
+        limitBytes: messageBytes,
+        check: ofBinary ? (message) => checkBinaryParts(handler.method.input, message) : checkJsonParts,
+      });
+      handler({ ...call, body })
         .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
         .catch((error: unknown) => {
           // Aborted: the caller has gone.
@@ -82,11 +85,8 @@ function handlersByPath(
   // Keys must be read as they are, and a lone surrogate or a broken byte refused, not replaced; a value that is nested too
   // deeply must reach the validator, which says where; and a field with a name misspelt must not count as absent.
   const jsonOptions = { textDecoder: jsonText, recursionLimit: 1000, ignoreUnknownFields: false };
-  const router = createConnectRouter({
-    acceptCompression: [compressionGzip, compressionBrotli],
-    readMaxBytes: messageBytes,
-    jsonOptions,
-  });
+  // Bodies are decompressed before (`checkedBody`). What is left is the message in the URL of a GET, which needs no compression.
+  const router = createConnectRouter({ acceptCompression: [], readMaxBytes: messageBytes, jsonOptions });
   routes(router);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }

@@ -16,6 +16,7 @@ import type {
   SetStateRequest,
   WatchSessionRequest,
 } from "../../store.ts";
+import { MAX_PARTS } from "../message-parts.ts";
 
 // Tags: the field's number and its wire type (0 varint, 1 eight bytes, 2 length and bytes).
 const FIELD_1 = 0x0a;
@@ -38,6 +39,8 @@ class Reader {
   odd = false;
   /** Fields of the message that were seen, as bits. Fields may come in any order, each once. */
   seen = 0;
+  /** All fields so far, with those of the messages within. */
+  fields = 0;
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
@@ -50,7 +53,7 @@ class Reader {
     const tag = this.bytes[this.at++] as number;
     const bit = 1 << (tag >> 3);
     // A second time the last one counts, or both are merged; there is no field 0; beyond field 15 the tag has two bytes.
-    if ((this.seen & bit) !== 0 || tag < 8 || tag >= 0x80) return this.refuse();
+    if ((this.seen & bit) !== 0 || tag < 8 || tag >= 0x80 || ++this.fields > MAX_PARTS) return this.refuse();
     this.seen |= bit;
     return tag;
   }

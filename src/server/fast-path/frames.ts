@@ -105,6 +105,8 @@ export function readSingle(
   };
   const onEnd = (): void => {
     off();
+    // The caller has gone: it did not say that its request was complete.
+    if (stream.closed) return;
     if (taken) to.run();
     else if (splitter.held === 0) fail(`missing input message for ${kind} method`, Code.Unimplemented);
     else fail("incomplete envelope", Code.InvalidArgument);

@@ -9,6 +9,7 @@ import {
 import type { WorkflowStateError } from "../../errors.ts";
 import type { EventKind } from "../../store.ts";
 import { type BatchFromWire, errorToWire, requestFromWire } from "../../wire.ts";
+import { checkBinaryParts } from "../message-parts.ts";
 
 /** The bytes of an error's `ErrorDetail`, as a batch carries it. */
 export function errorBytes(error: WorkflowStateError): Uint8Array {
@@ -20,8 +21,12 @@ export function eventKindNumber(kind: EventKind): number {
   return WireEventKind[kind];
 }
 
-/** The operations of a message of Pipeline that the fast decoder leaves. Fails as connect does if it is malformed. */
+/**
+ * The operations of a message of Pipeline that the fast decoder leaves. Fails as connect does if it is malformed, and with
+ * REQUEST_TOO_LARGE if it has too many parts.
+ */
 export function generalBatch(message: Uint8Array): BatchFromWire {
+  checkBinaryParts(PipelineRequestSchema, message);
   let request: ReturnType<typeof decode>;
   try {
     request = decode(message);

@@ -48,14 +48,14 @@ export class GrpcAnswer {
   /** Sends the headers now, ahead of the first frame. */
   begin(): void {
     const stream = this.#stream;
-    if (stream.headersSent || stream.destroyed) return;
+    if (stream.headersSent || isGone(stream)) return;
     stream.respond({ ":status": 200, "content-type": contentTypeProto }, { waitForTrailers: true });
   }
 
   /** Sends a frame; the promise is there when the caller reads too slowly, and settles when there is room again. */
   write(frame: Buffer): Promise<void> | undefined {
     const stream = this.#stream;
-    if (stream.destroyed) return undefined;
+    if (isGone(stream)) return undefined;
     this.begin();
     if (!this.#corked) {
       // Frames that are written in one turn travel together.
@@ -88,8 +88,10 @@ export class GrpcAnswer {
   #finish(trailers: Record<string, string>, frame: Buffer | undefined): void {
     const stream = this.#stream;
     this.#finished = true;
-    if (stream.destroyed) return;
-    stream.once("wantTrailers", () => stream.sendTrailers(trailers));
+    if (isGone(stream)) return;
+    stream.once("wantTrailers", () => {
+      if (!isGone(stream)) stream.sendTrailers(trailers);
+    });
     this.begin();
     if (frame === undefined) stream.end();
     else stream.end(frame);
@@ -101,6 +103,11 @@ export class GrpcAnswer {
 /** What connect says of a deadline. */
 function deadlinePassed(): ConnectError {
   return new ConnectError("the operation timed out", Code.DeadlineExceeded);
+}
+
+/** Whether nothing can be sent any more: to a stream that its caller has closed Node.js throws, before it is destroyed. */
+export function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.closed || stream.destroyed;
 }
 
 /** Stops a stream whose caller has no answer to expect. */
