@@ -1,18 +1,19 @@
 /** Request bodies on their way to connect: decompressed, and every message looked at before it is decoded. */
-import type { ConnectError } from "@connectrpc/connect";
+import type { Buffer } from "node:buffer";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   type Compression,
   compressionNegotiate,
   encodeEnvelope,
   pipe,
-  readAllBytes,
   transformDecompressEnvelope,
   transformSplitEnvelope,
 } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import { toConnectError } from "../wire.ts";
+import { ByteQueue } from "./byte-queue.ts";
 
-type Bytes = AsyncIterable<Uint8Array>;
+type Received = AsyncIterable<Buffer>;
 
 const COMPRESSIONS = [compressionGzip, compressionBrotli];
 
@@ -25,8 +26,8 @@ export interface BodyChecks {
 }
 
 /** The body with its messages checked and as they were before compression, which the header then no longer speaks of. */
-export function checkedBody(body: Bytes, header: Headers, checks: BodyChecks): Bytes {
-  const type = header.get("content-type") ?? "";
+export function checkedBody(body: Received, header: Headers, checks: BodyChecks): AsyncIterable<Uint8Array> {
+  const type = header.get("content-type")?.toLowerCase() ?? "";
   const [encoding, accepting] = type.startsWith("application/grpc")
     ? ["grpc-encoding", "grpc-accept-encoding"]
     : type.startsWith("application/connect")
@@ -43,13 +44,18 @@ export function checkedBody(body: Bytes, header: Headers, checks: BodyChecks): B
 
 /** The whole body is the message. */
 async function* single(
-  body: Bytes,
+  body: Received,
   compression: Compression | null,
   unknown: ConnectError | undefined,
   { limitBytes, check }: BodyChecks,
 ): AsyncGenerator<Uint8Array> {
   if (unknown !== undefined) throw unknown;
-  const bytes = await readAllBytes(body, limitBytes);
+  const received = new ByteQueue();
+  for await (const piece of body) {
+    received.push(piece);
+    if (received.length > limitBytes) throw new ConnectError("too large", Code.ResourceExhausted);
+  }
+  const bytes = received.take();
   const message = compression === null ? bytes : await compression.decompress(bytes, limitBytes);
   checkAsCall(message, check);
   yield message;
@@ -57,14 +63,14 @@ async function* single(
 
 /** Each message has a frame. */
 async function* enveloped(
-  body: Bytes,
+  body: Received,
   compression: Compression | null,
   unknown: ConnectError | undefined,
   { limitBytes, check }: BodyChecks,
 ): AsyncGenerator<Uint8Array> {
   if (unknown !== undefined) throw unknown;
   const envelopes = pipe(
-    body,
+    wholeFrames(body, limitBytes),
     transformSplitEnvelope(limitBytes),
     transformDecompressEnvelope(compression, limitBytes),
   );
@@ -72,6 +78,27 @@ async function* enveloped(
     checkAsCall(data, check);
     yield encodeEnvelope(flags, data);
   }
+}
+
+const HEADER_BYTES = 5;
+
+/**
+ * The same bytes, in pieces that end where a frame does: of a frame in many small pieces connect takes ever longer over each,
+ * and sets the whole of it aside as soon as it is announced.
+ */
+async function* wholeFrames(body: Received, limitBytes: number): AsyncGenerator<Uint8Array> {
+  const received = new ByteQueue();
+  for await (const piece of body) {
+    received.push(piece);
+    while (received.length >= HEADER_BYTES) {
+      const size = received.peek().readUInt32BE(1);
+      // What is too large is refused by what comes next, at once.
+      const length = size > limitBytes ? received.length : HEADER_BYTES + size;
+      if (received.length < length) break;
+      yield received.take(length);
+    }
+  }
+  if (received.length > 0) yield received.take();
 }
 
 /** Connect knows its own errors only. */

@@ -2,9 +2,10 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { isIPv6 } from "node:net";
-import { Code, ConnectError, type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { saysCallerGone } from "../service/call.ts";
 import { jsonText } from "../wire/json-keys.ts";
 import { checkedBody } from "./checked-body.ts";
 import { checkBinaryParts, checkJsonParts } from "./message-parts.ts";
@@ -61,8 +62,7 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       handler({ ...call, body })
         .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
         .catch((error: unknown) => {
-          // Aborted: the caller has gone.
-          if (!(error instanceof ConnectError && error.code === Code.Aborted)) {
+          if (!saysCallerGone(error)) {
             onError(error);
             answer(response, 500);
           }

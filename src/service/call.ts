@@ -1,4 +1,5 @@
 /** One call: who makes it, how long it may take, and how it ends early. */
+import { Code, ConnectError } from "@connectrpc/connect";
 import { WorkflowStateError } from "../errors.ts";
 
 /** What the service knows of a call beside its request. */
@@ -20,6 +21,22 @@ export function namespaceOf(header: (name: string) => string | null | undefined)
     throw new WorkflowStateError("PERMISSION_DENIED", "This server has no namespaces but the default one.");
   }
   return "";
+}
+
+/** What Node.js says of writing to somebody who has gone. */
+const GONE = new Set([
+  "ECANCELED",
+  "ECONNRESET",
+  "EPIPE",
+  "ERR_HTTP2_INVALID_STREAM",
+  "ERR_STREAM_DESTROYED",
+  "ERR_STREAM_WRITE_AFTER_END",
+]);
+
+/** Whether an answer failed because there is nobody to take it any more: nothing to tell of. */
+export function saysCallerGone(error: unknown): boolean {
+  if (error instanceof ConnectError) return error.code === Code.Aborted || saysCallerGone(error.cause);
+  return error instanceof Error && "code" in error && GONE.has(String(error.code));
 }
 
 /** A signal that aborts with the first of others, or by {@link abort}. */

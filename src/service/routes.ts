@@ -5,7 +5,7 @@ import { WorkflowStateService as PublicService } from "../../gen/agenterra/state
 import { WorkflowStateService as EncodedService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
 import type { Rpcs } from "../service.ts";
 import { toConnectError } from "../wire.ts";
-import { type Call, namespaceOf } from "./call.ts";
+import { type Call, namespaceOf, saysCallerGone } from "./call.ts";
 import { type Converter, converterOf } from "./json-schema.ts";
 
 /** What all handlers have in common, whatever their messages. */
@@ -94,7 +94,9 @@ function streaming(
         yield convert.output.toPublic(answer);
       }
     } catch (error) {
-      throw toConnectError(error, onError);
+      // Connect throws here what became of sending an answer.
+      const isOurs = !(context.signal.aborted && saysCallerGone(error));
+      throw toConnectError(error, isOurs ? onError : undefined);
     }
   };
 }

@@ -77,3 +77,43 @@ describe.each([true, false])("with the fast path: %s", (fastPath) => {
     });
   });
 });
+
+describe.each([true, false])("with the fast path: %s", (fastPath) => {
+  test.each([
+    ["application/grpc", "http2"],
+    ["application/grpc-web+proto", "http1"],
+  ] as const)(
+    "who goes without reading the answers (%s over %s) is told of to nobody",
+    async (type, version) => {
+      const store = memoryStore();
+      await store.setState({ sessionId: "s", key: "k", value: encodeValue("x".repeat(900_000)) });
+      const onError = vi.fn();
+      const server = await serving({ store, fastPath, onError });
+      const socket = connect(server.port, "127.0.0.1");
+      socket.on("error", () => {});
+      const watch = framed(Buffer.from("0a0173", "hex"));
+      if (version === "http2") {
+        const session = connectHttp2(server.url, { createConnection: () => socket });
+        session.on("error", () => {});
+        for (const rpc of ["WatchSession", "GetState"]) {
+          const stream = session.request({ ":method": "POST", ":path": pathOf(rpc), "content-type": type });
+          stream.on("error", () => {});
+          stream.end(rpc === "GetState" ? framed(Buffer.from("0a017312016b", "hex")) : watch);
+        }
+      } else {
+        socket.pause();
+        const head = `POST ${pathOf("WatchSession")} HTTP/1.1\r\nHost: a\r\nContent-Type: ${type}\r\n`;
+        socket.write(Buffer.concat([Buffer.from(`${head}Content-Length: ${watch.length}\r\n\r\n`), watch]));
+      }
+      await pause(50);
+      for (let i = 0; i < 20; i++) {
+        await store.setState({ sessionId: "s", key: "k", value: encodeValue(`${i}${"x".repeat(900_000)}`) });
+        await pause(2);
+      }
+      socket.resetAndDestroy();
+      await pause(100);
+      await store.setState({ sessionId: "s", key: "k", value: encodeValue(1) });
+      expect(onError.mock.calls).toEqual([]);
+    },
+  );
+});

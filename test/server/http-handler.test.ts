@@ -91,6 +91,35 @@ describe("a handler that fails", () => {
     expect(onError).not.toHaveBeenCalled();
   });
 
+  test("because its caller goes without reading the answer is told to nobody", async () => {
+    let chunks = 0;
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) {
+        chunks++;
+        yield new Uint8Array(100_000);
+      }
+    }
+    const { onError, session, port } = await serve(async () => ({
+      status: 200,
+      header: new Headers(),
+      body: endless(),
+    }));
+    const stream = session.request({ ":method": "POST", ...grpc });
+    stream.on("error", () => {});
+    stream.end();
+    const socket = connect(port, "127.0.0.1").pause();
+    socket.on("error", () => {});
+    socket.write(`POST ${pathOf("GetState")} HTTP/1.1\r\nHost: a\r\nContent-Type: application/proto\r\n\r\n`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    // Nor is more made for them than is on its way.
+    expect(chunks).toBeGreaterThan(1);
+    expect(chunks).toBeLessThan(200);
+    session.destroy();
+    socket.resetAndDestroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(onError).not.toHaveBeenCalled();
+  });
+
   test("when the caller can't be answered any more is told", async () => {
     let fail: (() => void) | undefined;
     const { onError, session } = await serve(

@@ -1,15 +1,15 @@
 /** The messages of a gRPC call as they come on its HTTP/2 stream: each in a frame of a flag, four bytes of length, and itself. */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import type { ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { ByteQueue } from "../byte-queue.ts";
 
 const HEADER_BYTES = 5;
 
 /** Cuts what comes into messages. Holds one message and what came with it. */
 class Splitter {
   readonly #limitBytes: number;
-  #chunks: Buffer[] = [];
-  #held = 0;
+  readonly #bytes = new ByteQueue();
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
@@ -17,18 +17,16 @@ class Splitter {
 
   /** How many bytes are held that were not given out. */
   get held(): number {
-    return this.#held;
+    return this.#bytes.length;
   }
 
   push(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#held += chunk.length;
+    this.#bytes.push(chunk);
   }
 
   /** All that is held, at once. */
   all(): Buffer {
-    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks, this.#held)];
-    return this.#chunks[0] ?? Buffer.alloc(0);
+    return this.#bytes.peek();
   }
 
   /**
@@ -36,9 +34,8 @@ class Splitter {
    * Fails as the general handler does if it is compressed or over the limit.
    */
   get frameBytes(): number {
-    if (this.#held < HEADER_BYTES) return Number.POSITIVE_INFINITY;
-    const [first] = this.#chunks as [Buffer];
-    const header = first.length >= HEADER_BYTES ? first : this.all();
+    if (this.held < HEADER_BYTES) return Number.POSITIVE_INFINITY;
+    const header = this.all();
     if (((header[0] as number) & 1) !== 0) {
       throw new ConnectError(
         "received compressed envelope, but do not know how to decompress",
@@ -56,12 +53,7 @@ class Splitter {
   /** The next message; `undefined`: it is not all there. */
   next(): Buffer | undefined {
     const size = this.frameBytes;
-    if (this.#held < size) return undefined;
-    const all = this.all();
-    const left = all.subarray(size);
-    this.#chunks = left.length === 0 ? [] : [left];
-    this.#held = left.length;
-    return all.subarray(HEADER_BYTES, size);
+    return this.held < size ? undefined : this.#bytes.take(size).subarray(HEADER_BYTES);
   }
 }
 
