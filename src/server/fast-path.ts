@@ -7,7 +7,7 @@
  */
 import type { Buffer } from "node:buffer";
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import type { Call, Service } from "../service.ts";
+import { type Call, namespaceOf, type Service } from "../service.ts";
 import type { EncodedForm, Event, WatchMessage } from "../store.ts";
 import type { BatchFromWire } from "../wire.ts";
 import { decodeRequest } from "./fast-path/decode.ts";
@@ -91,10 +91,12 @@ export function fastPath(
     const method = Object.hasOwn(methods, name) ? methods[name] : undefined;
     const timeoutMs = method === undefined && name !== "Pipeline" ? undefined : plainTimeout(headers);
     if (timeoutMs === undefined) return false;
+    // A header that asks for another namespace is not plain: who is refused, is so by the general handler.
+    const namespace = namespaceOf((header) => headers[header]?.toString());
     const answer = new GrpcAnswer(stream, limits.requestBytes, onError);
     if (method === undefined) {
       answer.begin();
-      answer.run(pipeline, timeoutMs);
+      answer.run(pipeline, { namespace, timeoutMs });
       return true;
     }
     let work: Work | undefined;
@@ -105,7 +107,11 @@ export function fastPath(
         work = method(message);
         return work !== undefined;
       },
-      run: () => answer.run(work as Work, isWatch ? timeoutMs : Math.min(timeoutMs, maxTimeoutMs)),
+      run: () =>
+        answer.run(work as Work, {
+          namespace,
+          timeoutMs: isWatch ? timeoutMs : Math.min(timeoutMs, maxTimeoutMs),
+        }),
       leave: general,
       fail: (error) => answer.fail(error),
     });

@@ -24,6 +24,7 @@ import { entryBytes, type SessionRecord, type Version, type Write } from "./memo
 import type { Sessions } from "./memory-sessions.ts";
 import { changedMetadata, created, deadlines, deadlinesOf, type Metadata } from "./metadata.ts";
 import { compareUtf8 } from "./order.ts";
+import { sameBytes } from "./same-bytes.ts";
 
 /** Writes one entry. */
 export function setState(
@@ -417,10 +418,4 @@ function lastSet(request: CommitRequest<EncodedForm>, key: string, limits: Limit
 
 function same<T>(value: T): T {
   return value;
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
 }

@@ -17,6 +17,7 @@ import { decodeValue, encodeValue } from "../value.ts";
 import { define, encodeAt, invalid } from "./json-form.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import { pause, unlessAborted } from "./pause.ts";
+import { sameBytes } from "./same-bytes.ts";
 
 const DEFAULT_ATTEMPTS = 50;
 /** The longest pause before another attempt. */
@@ -292,8 +293,4 @@ async function orError<T>(reason: ErrorReason, promise: Promise<T>): Promise<T |
 function sameValue(before: Uint8Array | undefined, after: Uint8Array): boolean {
   if (before === undefined) return false;
   return sameBytes(before, after) || sameBytes(encodeValue(decodeValue(before)), after);
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
