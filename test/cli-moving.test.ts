@@ -1,120 +1,26 @@
-/** copy, export, import and rotate-keys as their users run them. */
+/** copy, export and import as their users run them. */
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import fc from "fast-check";
-import { afterAll, describe, expect, test, vi } from "vitest";
-import { type OpenOptions, openBackend, openEncodedStore } from "../src/open.ts";
-import { DEFAULT_LIMITS, type EncodedStore } from "../src/store.ts";
-import { parseKeyring } from "../src/stores/keyring.ts";
-import { countSessions } from "../src/stores/moving.ts";
-import { decodeValue, encodeValue } from "../src/value.ts";
-import { type Filled, fill, readAll } from "./support/all-reads.ts";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { DEFAULT_LIMITS } from "../src/store.ts";
+import { encodeValue } from "../src/value.ts";
+import { readAll } from "./support/all-reads.ts";
+import {
+  count,
+  filled,
+  folder,
+  freshUrl,
+  keyFile,
+  keyringOf,
+  many,
+  name,
+  newKey,
+  stored,
+  withStore,
+} from "./support/cli-stores.ts";
 import { CLI, startCli } from "./support/run-cli.ts";
 import { runMain } from "./support/run-main.ts";
-import { jsonValues } from "./support/values.ts";
-
-const folder = mkdtempSync(join(tmpdir(), "workflow-state-moving-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-let files = 0;
-/** A name in the test's folder that nothing has. */
-const name = (ending: string): string => join(folder, `${++files}.${ending}`);
-const freshUrl = (): string => `sqlite:${name("db")}`;
-
-/** A file of new keys, by their ids; the first writes. */
-function keyFile(keys: Readonly<Record<string, string>>): string {
-  const path = name("keys");
-  writeFileSync(
-    path,
-    `# test\n${Object.entries(keys)
-      .map(([id, key]) => `${id}:${key}\n`)
-      .join("")}`,
-    { mode: 0o600 },
-  );
-  return path;
-}
-const newKey = (): string => randomBytes(32).toString("base64");
-const keyringOf = (file: string): OpenOptions => ({ encryption: parseKeyring(readFileSync(file, "utf8")) });
-
-async function withStore<T>(
-  url: string,
-  task: (store: EncodedStore) => Promise<T>,
-  options?: OpenOptions,
-): Promise<T> {
-  const store = await openEncodedStore(url, options);
-  try {
-    return await task(store);
-  } finally {
-    await store.close();
-  }
-}
-
-/** Fills a new store, and reads all of it. */
-async function filled(options?: OpenOptions): Promise<{ url: string; what: Filled; read: unknown }> {
-  const url = freshUrl();
-  const values = fc.sample(jsonValues, { numRuns: 60, seed: 7 });
-  return withStore(
-    url,
-    async (store) => {
-      const what = await fill(store, values);
-      return { url, what, read: await readAll(store, what.sessions) };
-    },
-    options,
-  );
-}
-
-/** Makes a store of many small sessions. */
-async function many(count: number, options?: OpenOptions): Promise<string> {
-  const url = freshUrl();
-  await withStore(
-    url,
-    async (store) => {
-      for (let i = 0; i < count; i += 500) {
-        const ids = Array.from({ length: Math.min(500, count - i) }, (_, j) => `s${i + j}`);
-        await Promise.all(
-          ids.map((sessionId) => store.setState({ sessionId, key: "k", value: encodeValue(sessionId) })),
-        );
-      }
-    },
-    options,
-  );
-  return url;
-}
-
-async function count(url: string): Promise<number> {
-  if (!existsSync(url.slice("sqlite:".length))) return 0;
-  const backend = await openBackend(url);
-  try {
-    return await countSessions(backend);
-  } finally {
-    await backend.close();
-  }
-}
-
-/** The oldest kept value of a session's key `k`, as it is stored. */
-async function firstVersion(url: string, sessionId: string): Promise<string> {
-  const backend = await openBackend(url);
-  try {
-    for await (const record of backend.dump({ namespace: "", sessionId })) {
-      if (record.kind === "version" && record.revision === 1)
-        return String(decodeValue(record.value as Uint8Array));
-    }
-    throw new Error("the first version is gone");
-  } finally {
-    await backend.close();
-  }
-}
-
-/** All that an export without keys gives: what is stored. */
-async function stored(url: string): Promise<string> {
-  const { code, output } = await runMain(["export", "--store", url]);
-  expect(code).toBe(0);
-  return output;
-}
 
 /** Waits until a run has made some sessions, and not all; fails if it was faster. */
 async function underWay(url: string, all: number): Promise<void> {
@@ -378,157 +284,35 @@ describe("export and import", () => {
   }, 60_000);
 });
 
-describe("encryption", () => {
-  test("values are decrypted on export with keys, and encrypted on import; without keys they stay as they are", async () => {
-    const [keys, others] = [keyFile({ a: newKey() }), keyFile({ b: newKey() })];
-    const { url, what, read } = await filled(keyringOf(keys));
-    const [open, sealed] = [name("jsonl"), name("jsonl")];
-    expect(
-      (await runMain(["export", "--store", url, "--output", open, "--encryption-keys", keys])).code,
-    ).toBe(0);
-    expect((await runMain(["export", "--store", url, "--output", sealed])).code).toBe(0);
-    expect(readFileSync(open, "utf8")).not.toMatch(/"sealed"|wse1:/);
-    expect(readFileSync(sealed, "utf8")).not.toMatch(/"value"/);
-    for (const [file, ring, args] of [
-      [open, others, ["--encryption-keys", others]],
-      [sealed, keys, []],
-      [sealed, keys, ["--encryption-keys", keys]],
-    ] as const) {
-      const to = freshUrl();
-      expect((await runMain(["import", "--store", to, "--input", file, ...args])).code).toBe(0);
-      expect(await withStore(to, (store) => readAll(store, what.sessions), keyringOf(ring))).toEqual(read);
-      const again = await runMain(["export", "--store", to, "--encryption-keys", ring]);
-      expect(again.output).toBe(readFileSync(open, "utf8"));
-    }
-    const wrong = await runMain([
-      "import",
-      "--store",
-      freshUrl(),
-      "--input",
-      sealed,
-      "--encryption-keys",
-      others,
-    ]);
-    expect([wrong.code, wrong.errors]).toEqual([
-      1,
-      expect.stringMatching(/Line \d+: The value of key .* can't be decrypted/),
-    ]);
-    const plain = await runMain(["export", "--store", await many(1), "--encryption-keys", keys]);
-    expect([plain.code, plain.errors]).toEqual([1, expect.stringMatching(/is not encrypted\.\n$/)]);
-  }, 180_000);
-
-  test("after rotate-keys the old key is needed no more", async () => {
+describe("an interrupt", () => {
+  test("ends every command in order, with what to do next, and a second one at once", async () => {
     const [old, next] = [newKey(), newKey()];
-    const { url, what, read } = await filled(keyringOf(keyFile({ old })));
-    const both = keyFile({ next, old });
-    const { code, output } = await runMain(["rotate-keys", "--store", url, "--encryption-keys", both]);
-    expect([code, output]).toEqual([
-      0,
-      expect.stringMatching(
-        /^encrypted [1-9]\d* values again, looked through \d+ sessions\n.*request retention/,
-      ),
-    ]);
-    expect(
-      await withStore(url, (store) => readAll(store, what.sessions), keyringOf(keyFile({ next }))),
-    ).toEqual(read);
-    const again = await runMain(["rotate-keys", "--store", url, "--encryption-keys", both]);
-    expect(again.output).toMatch(/^encrypted 0 values again/);
-  }, 120_000);
-
-  test("rotate-keys is killed, run again, and all the while the store is written", async () => {
-    const all = 2_000;
-    const [old, next] = [newKey(), newKey()];
-    const url = await many(all, keyringOf(keyFile({ old })));
-    const both = keyFile({ next, old });
-    // The length of the key's id and the id, in base64.
-    const isOld = /"sealed":"wse1:A29sZ/;
-    await withStore(
-      url,
-      async (store) => {
-        let writing = true;
-        let written = 0;
-        const writer = (async () => {
-          for (; writing; written++) {
-            const sessionId = `s${written % all}`;
-            await store.setState({ sessionId, key: "k", value: encodeValue(sessionId) });
-            await store.setState({ sessionId, key: "n", value: encodeValue(written) });
-          }
-        })();
-        try {
-          const { child, ended } = startCli(["rotate-keys", "--store", url, "--encryption-keys", both]);
-          // s0 is the first that is rotated; the writer leaves its first value in the past.
-          await vi.waitUntil(async () => !(await firstVersion(url, "s0")).includes("wse1:A29sZ"), {
-            timeout: 60_000,
-            interval: 5,
-          });
-          child.kill("SIGKILL");
-          expect(await ended).toBe("SIGKILL");
-          expect(await stored(url)).toMatch(isOld);
-          const { code } = await runMain(["rotate-keys", "--store", url, "--encryption-keys", both]);
-          expect(code).toBe(0);
-          expect(await stored(url)).not.toMatch(isOld);
-          expect(written).toBeGreaterThan(100);
-        } finally {
-          writing = false;
-          await writer;
-        }
-      },
-      keyringOf(both),
-    );
-    await withStore(
-      url,
-      async (store) => {
-        for (let i = 0; i < all; i++) {
-          const sessionId = `s${i}`;
-          const session = await store.getSession({ sessionId });
-          expect(decodeValue(session?.state.get("k") as Uint8Array)).toBe(sessionId);
-          // The past too.
-          const past = await store.getState({ sessionId, key: "k", atRevision: 1 });
-          expect(decodeValue(past?.value as Uint8Array)).toBe(sessionId);
-        }
-      },
-      keyringOf(keyFile({ next })),
-    );
-  }, 180_000);
-
-  test("rotate-keys refuses a keyring that lacks a key before it changes anything", async () => {
-    const [first, second] = [newKey(), newKey()];
-    const url = await many(20, keyringOf(keyFile({ first })));
-    await withStore(
-      url,
-      (store) => store.setState({ sessionId: "zz", key: "k", value: encodeValue(1) }),
-      keyringOf(keyFile({ second })),
-    );
-    const before = await stored(url);
-    for (const keys of [
-      keyFile({ next: newKey(), first }),
-      keyFile({ next: newKey(), first: newKey(), second }),
-    ]) {
-      const { code, output, errors } = await runMain([
-        "rotate-keys",
-        "--store",
-        url,
-        "--encryption-keys",
-        keys,
-      ]);
-      expect([code, output]).toEqual([1, ""]);
-      expect(errors).toMatch(/^workflow-state: The value of key "k" can't be decrypted: .*\n$/);
-      expect(await stored(url)).toBe(before);
+    const from = await many(2_000, keyringOf(keyFile({ old })));
+    const keys = keyFile({ next, old });
+    const [file, part] = [name("jsonl"), name("jsonl")];
+    await runMain(["export", "--store", from, "--output", file]);
+    const exit = vi.spyOn(process, "exit").mockImplementation((() => {}) as never);
+    onTestFinished(() => exit.mockRestore());
+    const commands = [
+      ["copy", "--from", from, "--to", freshUrl()],
+      ["import", "--store", freshUrl(), "--input", file],
+      ["export", "--store", from, "--output", part],
+      ["rotate-keys", "--store", from, "--encryption-keys", keys],
+    ];
+    for (const [i, command] of commands.entries()) {
+      const { code, output, errors } = await runMain(command, { interrupts: i === 0 ? 2 : 1 });
+      expect([code, output], command[0]).toEqual([130, ""]);
+      expect(errors).toMatch(/^workflow-state: interrupted; .*\. Run the same command again to go on\n$/);
     }
-    const none = await runMain(["rotate-keys", "--store", url]);
-    expect([none.code, none.errors]).toEqual([2, expect.stringMatching(/--encryption-keys FILE/)]);
+    expect(exit.mock.calls).toEqual([[130]]);
+    expect(existsSync(part)).toBe(false);
+    for (const output of [[], ["--output", "/dev/null"]]) {
+      const { code } = await runMain(["export", "--store", from, ...output], { interrupts: 1 });
+      expect(code).toBe(130);
+    }
+    // What is no file is written as it is, and stays.
+    expect((await runMain(["export", "--store", from, "--output", "/dev/null"])).code).toBe(0);
+    expect(statSync("/dev/null").isFile()).toBe(false);
+    for (const command of commands) expect((await runMain(command)).code, command[0]).toBe(0);
   }, 60_000);
-
-  test("a file of keys that is none is refused, and not repeated", async () => {
-    const keys = name("keys");
-    writeFileSync(keys, "secret\n", { mode: 0o600 });
-    const { code, errors } = await runMain(["export", "--store", await many(1), "--encryption-keys", keys]);
-    expect([code, errors]).toEqual([
-      2,
-      expect.stringMatching(
-        /^workflow-state: the encryption keys in .* are not right: Line 1 of the keyring .*\n$/,
-      ),
-    ]);
-    expect(errors).not.toContain("secret");
-  });
 });

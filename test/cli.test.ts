@@ -1,5 +1,4 @@
 /** The program as its users start it: real processes, real ports, real signals. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
@@ -13,6 +12,7 @@ import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
 import manifest from "../package.json" with { type: "json" };
 import { settingsOf } from "../src/cli/config.ts";
 import { main } from "../src/cli/program.ts";
+import { type CliRun, startCli } from "./support/run-cli.ts";
 import { selfSigned } from "./support/self-signed.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "workflow-state-cli-"));
@@ -28,41 +28,12 @@ const identity = selfSigned();
 const tlsKey = file("key.pem", identity.key);
 const tlsCert = file("cert.pem", identity.cert);
 
-interface Run {
-  readonly child: ChildProcess;
-  readonly output: () => string;
-  readonly errors: () => string;
-  /** Settles with the exit code, or the signal that killed it. */
-  readonly ended: Promise<unknown>;
-}
-
-function run(args: readonly string[], env: Record<string, string> = {}): Run {
-  const cli = join(import.meta.dirname, "../src/cli.ts");
-  const clean = Object.entries(process.env).filter(
-    ([name]) => !/^(?:WORKFLOW_STATE_|NODE_OPTIONS|VITEST)/.test(name),
-  );
-  const child = spawn(process.execPath, [cli, ...args], { env: { ...Object.fromEntries(clean), ...env } });
-  onTestFinished(() => {
-    child.kill("SIGKILL");
-  });
-  let output = "";
-  let errors = "";
-  child.stdout.on("data", (chunk) => {
-    output += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    errors += chunk;
-  });
-  const ended = once(child, "close").then(([code, signal]) => code ?? signal);
-  return { child, output: () => output, errors: () => errors, ended };
-}
-
 /** Runs a server until it says where it listens. */
 async function serve(
   args: readonly string[],
   env: Record<string, string> = {},
-): Promise<Run & { readonly url: string }> {
-  const started = run(["serve", ...args], env);
+): Promise<CliRun & { readonly url: string }> {
+  const started = startCli(["serve", ...args], env);
   await vi.waitUntil(() => started.output().includes("\n") || started.child.exitCode !== null, {
     timeout: 15_000,
   });
@@ -188,7 +159,7 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
       taken.close();
     });
     const { port } = taken.address() as { port: number };
-    const { ended, errors, output } = run(["serve", "--listen", `127.0.0.1:${port}`]);
+    const { ended, errors, output } = startCli(["serve", "--listen", `127.0.0.1:${port}`]);
     expect(await ended).toBe(2);
     expect(errors()).toBe(`workflow-state: can't listen on 127.0.0.1, port ${port}: the port is in use\n`);
     expect(output()).toBe("");
@@ -303,7 +274,7 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
 test.each(["postgres://user:secret@127.0.0.1:1/db", "redis://user:secret@127.0.0.1:1"])(
   "a store that can't be reached ends it with 1 and says so in one line: %s",
   async (store) => {
-    const { ended, errors, output } = run(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+    const { ended, errors, output } = startCli(["serve", "--listen", "127.0.0.1:0", "--store", store]);
     expect(await ended).toBe(1);
     expect(output()).toBe("");
     expect(errors()).toMatch(/^workflow-state: can't open the store: .*\n$/);
@@ -442,10 +413,10 @@ describe("settings", () => {
 
 describe("help", () => {
   test("--version is the package's, --help names the options, both end with 0", async () => {
-    const version = run(["--version"]);
+    const version = startCli(["--version"]);
     expect(await version.ended).toBe(0);
     expect(version.output()).toBe(`${manifest.version}\n`);
-    const help = run(["serve", "--help"]);
+    const help = startCli(["serve", "--help"]);
     expect(await help.ended).toBe(0);
     for (const option of [
       "--listen",
@@ -485,7 +456,7 @@ describe("help", () => {
       ["false", 2],
       ["0", 2],
     ] as const) {
-      const { ended, errors } = run(["serve", "--listen", "0.0.0.0:0"], {
+      const { ended, errors } = startCli(["serve", "--listen", "0.0.0.0:0"], {
         WORKFLOW_STATE_INSECURE_NO_AUTH: value,
       });
       expect(await ended).toBe(code);

@@ -248,21 +248,27 @@ describe.each(SERVERS)("between a service and $name", ({ name, start }) => {
     await proxy.refuse();
     // Until it has noticed, one may have been under way.
     await store.getState(session, "k").catch(() => undefined);
-    const calls: readonly (() => Promise<unknown>)[] = [
-      () => store.getState(session, "k"),
-      () => store.getSession(session),
-      () => store.listState(session),
-      () => store.listSessions(),
-      () => store.listEvents(session),
-      () => store.setState(session, "k", 2),
-      () => store.commit(session, { changes: [{ kind: "increment", key: "k", delta: 1 }] }),
-      () => store.deleteSession(session),
+    // Each by a client of its own, the writes to sessions of their own: none has to wait for another.
+    const calls: readonly ((from: WorkflowStateStore, other: string) => Promise<unknown>)[] = [
+      (from) => from.getState(session, "k"),
+      (from) => from.getSession(session),
+      (from) => from.listState(session),
+      (from) => from.listSessions(),
+      (from) => from.listEvents(session),
+      (from, other) => from.setState(other, "k", 2),
+      (from, other) => from.commit(other, { changes: [{ kind: "increment", key: "k", delta: 1 }] }),
+      (from, other) => from.deleteSession(other),
     ];
-    for (const call of calls) {
-      const error = await call().then(
-        () => new Error("it was answered"),
-        (thrown: unknown) => thrown,
-      );
+    const clients = await Promise.all(calls.map(() => client({ retry: { attempts: 1 } })));
+    const errors = await Promise.all(
+      calls.map((call, i) =>
+        call(clients[i] as WorkflowStateStore, `${session} ${i}`).then(
+          () => new Error("it was answered"),
+          (thrown: unknown) => thrown,
+        ),
+      ),
+    );
+    for (const error of errors) {
       expect(error).toMatchObject({ reason: "STORE_UNAVAILABLE" });
       expect(String(error)).not.toContain(String(proxy.port));
       expect(String(error)).not.toContain("tester");

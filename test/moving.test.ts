@@ -15,6 +15,7 @@ import { type Filled, fill, readAll } from "./support/all-reads.ts";
 import { type DurableKind, freshFile, freshUrl, KINDS } from "./support/fresh-urls.ts";
 import { gathered } from "./support/gathered.ts";
 import { nameSkippedRedis } from "./support/redis.ts";
+import { TcpProxy } from "./support/tcp-proxy.ts";
 import { jsonValues, MISREAD_KEYS } from "./support/values.ts";
 
 const SEED = 20_261_122;
@@ -334,6 +335,50 @@ describe("a copy", () => {
       moved: 0,
       unchanged: 2,
     });
+  });
+
+  test("goes on by itself when connections break for a moment", async () => {
+    const url = new URL(await freshUrl("PostgreSQL"));
+    const proxy = await TcpProxy.start(Number(url.port));
+    try {
+      await withStore(url.href, async (store) => {
+        for (let i = 0; i < 60; i++) await set(store, `s${i}`, i);
+      });
+      url.port = String(proxy.port);
+      const to = await freshUrl("SQLite");
+      let cuts = 0;
+      const onProgress = ({ moved }: Moved): void => {
+        if (moved % 20 !== 0) return;
+        proxy.cut();
+        cuts++;
+      };
+      const done = await withBackends([url.href, to], (a, b) => copySessions(a, b, { onProgress }));
+      expect(done).toEqual({ moved: 60, unchanged: 0, conflicts: 0, complete: true });
+      expect(cuts).toBe(3);
+    } finally {
+      await proxy.refuse();
+    }
+  });
+
+  test("fails as its databases do when they stay away, and what is whole by then is there", async () => {
+    const url = new URL(await freshUrl("PostgreSQL"));
+    const proxy = await TcpProxy.start(Number(url.port));
+    await withStore(url.href, async (store) => {
+      for (let i = 0; i < 60; i++) await set(store, `s${i}`, i);
+    });
+    url.port = String(proxy.port);
+    const to = await freshUrl("SQLite");
+    const closed: Promise<void>[] = [];
+    const onProgress = ({ moved }: Moved): void => {
+      if (moved === 20) closed.push(proxy.refuse());
+    };
+    const copy = withBackends([url.href, to], (a, b) => copySessions(a, b, { onProgress }));
+    await expect(copy).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    await Promise.all(closed);
+    url.port = String(proxy.target);
+    const done = await withBackends([url.href, to], (a, b) => copySessions(a, b));
+    expect(done.unchanged).toBeGreaterThanOrEqual(20);
+    expect(done.moved + done.unchanged).toBe(60);
   });
 
   test("ends where it is interrupted, with whole sessions, and goes on when it is run again", async () => {

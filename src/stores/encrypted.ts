@@ -48,7 +48,7 @@ import {
 } from "./encrypted-writes.ts";
 import type { WriteOperation } from "./fingerprint.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
-import { type Keyring, sealedBytes } from "./keyring.ts";
+import { Keyring, sealedBytes } from "./keyring.ts";
 import { eventItemBytes, sessionItemBytes } from "./listing.ts";
 import { mapIterable } from "./map-iterable.ts";
 import { pageRoom } from "./page.ts";
@@ -76,12 +76,19 @@ export interface EncryptedOptions {
  *   and a restore read the session first, a fork reads and sends all of it: over the wire it must fit a request.
  * - Restores bring back old values as they were sealed, so their keys must still be in the keyring, and so must those of remembered
  *   answers.
+ *
+ * Fails with INVALID_REQUEST for what is no keyring.
  */
 export function encrypted(
   store: EncodedStore,
   keyring: Keyring,
   options: EncryptedOptions = {},
 ): EncodedStore {
+  if (!(keyring instanceof Keyring)) {
+    throw new WorkflowStateError("INVALID_REQUEST", "What encrypts must be a Keyring.", {
+      metadata: { field: "encryption" },
+    });
+  }
   return new EncryptedStore(store, keyring, { ...DEFAULT_LIMITS, ...options.limits });
 }
 

@@ -46,7 +46,7 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
   const { signal, concurrency = 8, overwrite = false, onProgress, onConflict } = options;
   const done = { moved: 0, unchanged: 0, conflicts: 0, complete: false };
   for await (const sessions of sessionPages(from, signal)) {
-    const relations = await relationsOf(from, to, sessions);
+    const relations = await retried(() => relationsOf(from, to, sessions));
     await inParallel(sessions.entries(), concurrency, async ([i, session]) => {
       const relation = relations[i];
       if (signal?.aborted) return;
@@ -55,7 +55,7 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
       } else if (relation === "other" && !overwrite) {
         done.conflicts++;
         onConflict?.(session);
-      } else if (await copySession(from, to, session)) {
+      } else if (await retried(() => copySession(from, to, session))) {
         done.moved++;
       }
       onProgress?.({ ...done });
@@ -65,18 +65,15 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
   return done;
 }
 
-/** How often a session is tried, and how long to wait before the first other try, in milliseconds. */
+/** How often something is tried, and how long to wait before the second time, in milliseconds. */
 const TRIES = 3;
 const PAUSE_MS = 200;
 
-/**
- * Copies a session in the place of what the target has; `false`: nothing is kept of it any more. Tried again where a database
- * was away for a moment, or the session was written so much that no dump could be made of one moment.
- */
-async function copySession(from: Backend, to: Backend, session: SessionKey): Promise<boolean> {
+/** Tries again where a database was away for a moment, or a session was written too much to be read at one. */
+async function retried<T>(task: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
-      return await tryCopy(from, to, session);
+      return await task();
     } catch (error) {
       if (tried === TRIES || !WorkflowStateError.is(error) || error.code !== "UNAVAILABLE") throw error;
       await pause(PAUSE_MS * 4 ** (tried - 1), undefined);
@@ -84,32 +81,34 @@ async function copySession(from: Backend, to: Backend, session: SessionKey): Pro
   }
 }
 
-async function tryCopy(from: Backend, to: Backend, session: SessionKey): Promise<boolean> {
+/** Copies a session in the place of what the target has; `false`: nothing is kept of it any more. */
+async function copySession(from: Backend, to: Backend, session: SessionKey): Promise<boolean> {
   const records = from.dump(session)[Symbol.asyncIterator]();
-  const first = await records.next();
-  if (first.done) return false;
-  await to.load(session, rejoined(first.value, records));
-  return true;
+  try {
+    const first = await records.next();
+    if (first.done) return false;
+    await to.load(session, rejoined(first.value, records));
+    return true;
+  } finally {
+    // A load that fails may not have begun to read.
+    await records.return?.();
+  }
 }
 
-/** The records with the one that was taken off them. Whoever stops reading ends the dump. */
+/** The records with the one that was taken off them. */
 async function* rejoined(
   first: StoredRecord,
   rest: AsyncIterator<StoredRecord>,
 ): AsyncGenerator<StoredRecord> {
-  try {
-    yield first;
-    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
-  } finally {
-    await rest.return?.();
-  }
+  yield first;
+  for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
 }
 
 /** All sessions of a backend that something is kept of, a page at a time; ends early when the signal is aborted. */
 export async function* sessionPages(backend: Backend, signal?: AbortSignal): AsyncGenerator<SessionKey[]> {
   let after: SessionKey | undefined;
   while (!signal?.aborted) {
-    const page = await backend.sessionKeys(after, PAGE);
+    const page = await retried(() => backend.sessionKeys(after, PAGE));
     if (page.length > 0) yield page;
     if (page.length < PAGE) return;
     after = page.at(-1);
@@ -181,7 +180,9 @@ async function lookAt(backend: Backend, looks: readonly LookStep[]): Promise<Loo
  */
 export function relationOf(source: Head | undefined, target: Head | undefined): Exclude<Relation, "earlier"> {
   if (target === undefined) return "absent";
-  if (target.activeTime === source?.activeTime && target.revision >= source.revision) return "same";
+  // The source has forgotten it since it was listed.
+  if (source === undefined) return "same";
+  if (target.activeTime === source.activeTime && target.revision >= source.revision) return "same";
   // Nothing was ever there but a call that wrote nothing.
   return target.revision === target.born && target.metadata === undefined ? "absent" : "other";
 }

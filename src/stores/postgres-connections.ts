@@ -3,7 +3,7 @@
  * time is cut, as nobody knows what becomes of it; the next use opens another, so the store recovers by itself.
  */
 import pg from "pg";
-import { givenUp, spoils, storeClosed } from "./postgres-errors.ts";
+import { givenUp, NO_FREE_CONNECTION, spoils, storeClosed } from "./postgres-errors.ts";
 
 /** How many connections there are, and how long things may take, in milliseconds. */
 export interface ConnectionOptions {
@@ -167,7 +167,13 @@ export class Connections {
 
   async #use<Result>(work: (connection: Connection) => Promise<Result>, timeoutMs: number): Promise<Result> {
     const deadline = performance.now() + timeoutMs;
-    const connection = await this.#take(deadline);
+    // A part of the time is for the work itself: what is sent just before the end would end with an unknown outcome.
+    const begin = deadline - timeoutMs / 4;
+    const connection = await this.#take(begin);
+    if (performance.now() > begin) {
+      this.#give(connection);
+      throw new NotSent(givenUp("no connection in time"));
+    }
     const timer = setTimeout(
       () => {
         connection.cut();
@@ -207,7 +213,7 @@ export class Connections {
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(take);
-        reject(new NotSent(givenUp("no free connection")));
+        reject(new NotSent(givenUp(NO_FREE_CONNECTION)));
       }, deadline - performance.now());
       this.#waiting.add(take);
     });

@@ -52,9 +52,17 @@ export function spoils(error: unknown): boolean {
   return !rolledBack || code === "25006";
 }
 
+/** What {@link givenUp} is told when there are more calls than connections. */
+export const NO_FREE_CONNECTION = "no free connection";
+
 /** An answer that did not come in time, or a connection that was given up. */
 export function givenUp(why: string): Error {
   return Object.assign(new Error(why), { code: why });
+}
+
+/** A server that answered although it is a standby. */
+export function standby(): WorkflowStateError {
+  return new WorkflowStateError(...refused("25006"));
 }
 
 /** A call after the end. */
@@ -81,6 +89,12 @@ function refused(code: string): [reason: WorkflowStateError["reason"], message: 
     return [
       "STORE_UNAVAILABLE",
       "The session was held by others for too long: nothing was written. Try again.",
+    ];
+  }
+  if (code === "25000") {
+    return [
+      "STORE_UNAVAILABLE",
+      "The database isolates transactions otherwise than the store needs: set default_transaction_isolation to read committed for its role.",
     ];
   }
   if (code === "42501") {
@@ -116,6 +130,8 @@ function unreachable(code: string | undefined): string {
     case "57P01":
     case "57P02":
       return `The database is starting, stopping, or was stopped: ${again}`;
+    case NO_FREE_CONNECTION:
+      return "All connections of the store to its database are in use: try again, or allow it more.";
     default:
       return `The database can't be reached, or did not answer in time: ${again}`;
   }

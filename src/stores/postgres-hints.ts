@@ -149,7 +149,8 @@ export class Hints {
     });
     try {
       await this.#bounded(connection, connection.query(`LISTEN ${this.#schema}`));
-      await this.#bounded(connection, this.#notify(connection, [probe]));
+      // From another connection: a pooler hands on what comes during a connection's own transaction.
+      await this.#connections.use((other) => this.#notify(other, [probe]));
       const timer = setTimeout(() => heard.resolve(false), PROBE_MS.wait);
       const hears = await heard.promise;
       clearTimeout(timer);

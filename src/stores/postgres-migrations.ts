@@ -1,6 +1,7 @@
 /** The schema of a PostgreSQL store by version, and how a database gets to the newest. */
 import { WorkflowStateError } from "../errors.ts";
 import type { Connection } from "./postgres-connections.ts";
+import { standby } from "./postgres-errors.ts";
 import { writeFunctions } from "./postgres-functions.ts";
 import { listingFunctions } from "./postgres-listing.ts";
 import { movingFunctions } from "./postgres-moving-functions.ts";
@@ -32,7 +33,7 @@ const LOCK = 0x77667374;
 /**
  * Brings the schema to the newest version, making it if need be. Safe when several programs start at once: one does it and the
  * others wait. A role that may not create anything can open a store whose schema is up to date.
- * Fails with INVALID_REQUEST if the schema is newer than this program.
+ * Fails with INVALID_REQUEST if the schema is newer than this program, with STORE_UNAVAILABLE on a standby.
  */
 export async function migrate(
   connection: Connection,
@@ -69,11 +70,12 @@ async function versionOf(
   newest: number,
 ): Promise<number | undefined> {
   // From the catalog, which is read as it is now: to_regclass may answer from what this connection saw before it had the lock.
-  const [[found] = []] = await connection.query(
-    `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relname = 'migration' AND quote_ident(n.nspname) = quote_ident(trim('"' FROM $1))`,
+  const [[found, recovering] = []] = await connection.query(
+    `SELECT (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relname = 'migration' AND quote_ident(n.nspname) = quote_ident(trim('"' FROM $1))), pg_is_in_recovery()`,
     [schema],
   );
+  if (recovering === "t") throw standby();
   if (found === null || found === undefined) return undefined;
   const [[version] = []] = await connection.query(`SELECT max(version) FROM ${schema}.migration`);
   if (Number(version) > newest) {

@@ -22,7 +22,7 @@ import type {
 } from "./backend.ts";
 import { bigintArray, headOf, type Row, text, textOf } from "./postgres-codec.ts";
 import { type Connection, Connections, NotSent, type TextRows } from "./postgres-connections.ts";
-import { lostRace, translated } from "./postgres-errors.ts";
+import { lostRace, standby, translated } from "./postgres-errors.ts";
 import { FEED_END, feedPart, feedStatement } from "./postgres-feed.ts";
 import { Hints } from "./postgres-hints.ts";
 import { listing } from "./postgres-listing.ts";
@@ -172,13 +172,14 @@ class PostgresBackend implements Backend {
 
   async sessionKeys(after: SessionKey | undefined, count: number): Promise<SessionKey[]> {
     const place = after === undefined ? "" : "WHERE (namespace, session_id) > ($2, $3)";
-    const sql = `SELECT namespace, session_id FROM ${this.#schema}.head ${place} ORDER BY namespace, session_id LIMIT $1`;
+    const page = `SELECT namespace, session_id FROM ${this.#schema}.head ${place} ORDER BY namespace, session_id LIMIT $1`;
+    const sql = `SELECT NULL, NULL WHERE pg_is_in_recovery() UNION ALL (${page})`;
     const parameters = after === undefined ? [] : [text(after.namespace), text(after.sessionId)];
     const rows = await this.#read((connection) => connection.query(sql, [count, ...parameters]));
-    return rows.map(([namespace, sessionId]) => ({
-      namespace: textOf(namespace as string),
-      sessionId: textOf(sessionId as string),
-    }));
+    return rows.map(([namespace, sessionId]) => {
+      if (typeof namespace !== "string" || typeof sessionId !== "string") throw standby();
+      return { namespace: textOf(namespace), sessionId: textOf(sessionId) };
+    });
   }
 
   dump(session: SessionKey): AsyncIterable<StoredRecord> {
@@ -301,10 +302,6 @@ async function again<Result>(run: () => Promise<Result>, attempts: number = ATTE
 
 function failure(error: unknown, stage: "before" | "reading" | "writing"): WorkflowStateError {
   return error instanceof NotSent ? translated(error.cause, "before") : translated(error, stage);
-}
-
-function standby(): WorkflowStateError {
-  return translated({ code: "25006", severity: "ERROR" }, "reading");
 }
 
 function sameSession(a: Step, b: Step): boolean {

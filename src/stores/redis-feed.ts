@@ -178,6 +178,8 @@ export class Hints {
       for (const event of ["error", "end", "terminated", "sharded-channel-moved"])
         subscriber.on(event, () => broken());
       await subscriber.connect();
+      // The library does not end a connection that is being made when its client is destroyed.
+      if (!this.#subscribers.includes(subscriber)) return subscriber.destroy();
       const onHint = (message: Buffer): void => this.#tell(sessionOf(message));
       if (!this.#link.cluster) await subscriber.sSubscribe(channels, onHint, true);
       // In a cluster the channels of one command must be of one slot.

@@ -163,7 +163,11 @@ class SingleLink implements Link {
       this.#failure = connectFailure(error);
       for (const tell of this.#waiting) tell();
     });
-    client.on("ready", () => this.#checkRole(client));
+    client.on("ready", () => {
+      // The library does not end a connection that is being made when its client is destroyed.
+      if (this.#closed || client !== this.#client) client.destroy();
+      else this.#checkRole(client);
+    });
     // It tries until it is told to stop; what goes wrong meanwhile comes as an event.
     client.connect().catch(() => {});
     return client;
@@ -220,6 +224,7 @@ class ClusterLink implements Link {
   #cluster: Cluster;
   /** Given up, and kept for what is under way on servers that do answer. */
   readonly #old: Set<Cluster> = new Set();
+  readonly #destroyed: WeakSet<Cluster> = new WeakSet();
   #renewing = false;
   #closed = false;
   #failure: unknown;
@@ -243,7 +248,7 @@ class ClusterLink implements Link {
     for (;;) {
       const cluster = this.#cluster;
       try {
-        const client = await before(until, cluster.getNodeClientForKey(key));
+        const client = await before(until, this.#wanted(cluster, cluster.getNodeClientForKey(key)));
         if (client?.isReady) return client;
       } catch (error) {
         if (this.#closed) throw failureOf(error, false).error;
@@ -274,16 +279,13 @@ class ClusterLink implements Link {
 
   async primaries(): Promise<Client[]> {
     const cluster = this.#cluster;
-    const until = Date.now() + (this.#options.timeoutMs ?? 10_000);
-    const clients: Client[] = [];
-    for (const node of cluster.masters) {
-      const client = await before(until, cluster.nodeClient(node)).catch((error: unknown) => {
-        throw connectFailure(error);
-      });
-      if (client === undefined)
-        throw unavailable("A server of the Redis cluster can't be reached", undefined);
-      clients.push(client);
-    }
+    const until = Date.now() + READY_MS;
+    const nodes = cluster.masters.map((node) =>
+      before(until, this.#wanted(cluster, cluster.nodeClient(node))),
+    );
+    const found = await Promise.allSettled(nodes);
+    const clients = found.flatMap((each) => (each.status === "fulfilled" ? (each.value ?? []) : []));
+    if (clients.length === 0) throw unavailable("No server of the Redis cluster can be reached", undefined);
     return clients;
   }
 
@@ -293,12 +295,21 @@ class ClusterLink implements Link {
 
   close(): void {
     this.#closed = true;
-    this.#cluster.destroy();
-    for (const old of this.#old) this.#drop(old);
+    this.#destroy(this.#cluster);
+    for (const old of this.#old) this.#destroy(old);
   }
 
-  #drop(old: Cluster): void {
-    if (this.#old.delete(old)) old.destroy();
+  #destroy(cluster: Cluster): void {
+    this.#old.delete(cluster);
+    this.#destroyed.add(cluster);
+    cluster.destroy();
+  }
+
+  /** The library does not end a connection that is being made when its cluster is destroyed: that is done here. */
+  async #wanted(cluster: Cluster, connecting: Promise<Client>): Promise<Client> {
+    const client = await connecting;
+    if (this.#destroyed.has(cluster)) client.destroy();
+    return client;
   }
 
   async #renew(): Promise<void> {
@@ -312,10 +323,10 @@ class ClusterLink implements Link {
       if (this.#closed) throw unavailable("The store was closed", undefined);
       this.#cluster = fresh;
       this.#old.add(old);
-      setTimeout(() => this.#drop(old), this.#options.timeoutMs ?? 10_000).unref();
+      setTimeout(() => this.#destroy(old), this.#options.timeoutMs ?? 10_000).unref();
     } catch {
       // Whoever calls next tries again.
-      fresh.destroy();
+      this.#destroy(fresh);
     }
     await pause(500);
     this.#renewing = false;

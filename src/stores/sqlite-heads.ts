@@ -16,6 +16,9 @@ export const HEAD_COLUMNS: string = [
 /** Namespaces of sessions that are being loaded are their negative numbers: no look finds them. */
 export const LOADING = -1;
 
+/** How many namespaces' numbers are kept in memory. */
+const NAMESPACES_KNOWN = 10_000;
+
 /** A head, to be changed by commits and then saved. */
 export class HeadRow {
   readonly session: number;
@@ -235,7 +238,7 @@ export class Heads {
     let id = this.#namespaceIds.get(name);
     if (id === undefined) {
       id = this.#findNamespace.get(bytesOf(name))?.[0] as number | undefined;
-      if (id !== undefined) this.#namespaceIds.set(name, id);
+      if (id !== undefined) this.#knowNamespace(name, id);
     }
     return id;
   }
@@ -243,8 +246,13 @@ export class Heads {
   /** The number of a namespace, which is made if there is none. */
   openNamespace(name: string): number {
     const id = this.namespaceId(name) ?? (this.#addNamespace.get(bytesOf(name))?.[0] as number);
-    this.#namespaceIds.set(name, id);
+    this.#knowNamespace(name, id);
     return id;
+  }
+
+  #knowNamespace(name: string, id: number): void {
+    if (this.#namespaceIds.size >= NAMESPACES_KNOWN) this.#namespaceIds.clear();
+    this.#namespaceIds.set(name, id);
   }
 
   namespaceName(id: number): Uint8Array | undefined {

@@ -20,6 +20,8 @@ type Filter = SessionFilter<EncodedForm>;
 const SORTED_AT_MOST = { fromIndex: 10_000, fromHeads: 2_000 };
 /** How many places of an index are looked at before others get their turn. */
 const SLICE = 2_000;
+/** So many sessions of which something is due are enough to begin with that. */
+const DUE_AT_ONCE = 100;
 /** How many statements are kept. */
 const STATEMENTS = 200;
 
@@ -28,6 +30,12 @@ export interface Found {
   readonly sessions: ListedSession[];
   /** Of which something is to be done first: then do it, and list again. */
   readonly due: SessionKey[];
+}
+
+/** What a listing has found so far, and how it looks. */
+interface Search extends Found {
+  readonly now: number;
+  readonly hide: boolean;
 }
 
 /** By which of the filters an index is. */
@@ -125,18 +133,21 @@ export class Listing {
     this.#moments = new Moments(database);
   }
 
-  /** Lists what a query asks for. In slices: others get their turn in between. */
-  async find(query: SessionQuery, now: number): Promise<Found> {
-    const found: Found = { sessions: [], due: [] };
+  /**
+   * Lists what a query asks for. In slices: others get their turn in between.
+   * @param hide what has expired is left out where it can't be said to be due
+   */
+  async find(query: SessionQuery, now: number, hide: boolean): Promise<Found> {
+    const found: Search = { sessions: [], due: [], now, hide };
     const namespace = this.#tables.heads.namespaceId(query.namespace);
     if (namespace === undefined) return found;
     const walks = walksOf(namespace, query.filter, query.order);
     const sorted = this.#moments.at(() => {
       const few = walks.length === 1 ? undefined : this.#fewest(query, walks);
-      if (few !== undefined) this.#sort(few, query, now, found);
+      if (few !== undefined) this.#sort(few, query, found);
       return few !== undefined;
     });
-    if (!sorted) await this.#walk(walks[0] as Walk, query, now, found);
+    if (!sorted) await this.#walk(walks[0] as Walk, query, found);
     return found;
   }
 
@@ -160,7 +171,7 @@ export class Listing {
   }
 
   /** Takes the first of all that a walk finds. */
-  #sort(walk: Walk, query: SessionQuery, now: number, found: Found): void {
+  #sort(walk: Walk, query: SessionQuery, found: Search): void {
     const { order, count } = query;
     const [low, high] = rangeOf(walk, query);
     const all = SORTED_AT_MOST.fromIndex;
@@ -171,14 +182,15 @@ export class Listing {
       })
       .filter((place) => isAfter(place, query))
       .sort((a, b) => (order === "ID" ? 0 : a.recency - b.recency) || compareBytes(a.id, b.id));
-    for (const { session } of places.slice(0, count)) {
+    for (const { session } of places) {
+      if (found.sessions.length + found.due.length === count) break;
       const head = this.#tables.heads.byNumber(session);
-      if (head !== undefined) this.#take(head, query, now, found);
+      if (head !== undefined) this.#take(head, query, found);
     }
   }
 
   /** Takes what a walk finds, until there are enough. */
-  async #walk(walk: Walk, query: SessionQuery, now: number, found: Found): Promise<void> {
+  async #walk(walk: Walk, query: SessionQuery, found: Search): Promise<void> {
     const exact = conditionsOf(walk, query.filter).length === 0;
     const [first, high] = rangeOf(walk, query);
     const size = exact ? query.count : SLICE;
@@ -188,9 +200,12 @@ export class Listing {
       low = this.#moments.at(() => {
         const left = query.count - found.sessions.length;
         const rows = this.#read(walk, query, "heads", from, high, size, left);
-        for (const row of rows) this.#take(HeadRow.of(row), query, now, found);
-        if (rows.length === left || found.due.length >= SLICE) return undefined;
-        return this.#after(walk, from, high, size);
+        for (const row of rows) this.#take(HeadRow.of(row), query, found);
+        if (found.sessions.length === query.count || found.due.length >= DUE_AT_ONCE) return undefined;
+        const last = rows.at(-1);
+        if (last === undefined || rows.length < left) return this.#after(walk, from, high, size);
+        const { id, updateTime } = HeadRow.of(last);
+        return { recency: -updateTime, id: justAfter(textOf(id)) };
       });
       if (low !== undefined) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -220,11 +235,12 @@ export class Listing {
     return statement.all(...walk.equal, ...cells(walk, low, high), size, ...more, limit);
   }
 
-  #take(head: HeadRow, { namespace }: SessionQuery, now: number, found: Found): void {
+  #take(head: HeadRow, { namespace }: SessionQuery, found: Search): void {
     const sessionId = textOf(head.id);
     const { metadata, ...known } = headOf(head, this.#history);
-    if (isDue(this.#tables, head, now)) found.due.push({ namespace, sessionId });
-    else if (metadata !== undefined) found.sessions.push({ sessionId, head: { ...known, metadata } });
+    if (!found.hide && isDue(this.#tables, head, found.now)) found.due.push({ namespace, sessionId });
+    else if (metadata !== undefined && (head.deadline ?? Infinity) > found.now)
+      found.sessions.push({ sessionId, head: { ...known, metadata } });
   }
 
   #statement(sql: string): Statement {

@@ -12,6 +12,8 @@ import { APPLICATION_ID, MIGRATIONS } from "./sqlite-migrations.ts";
 const BUSY_MS = 5;
 /** Pages that SQLite keeps in memory, in KiB. */
 const CACHE_KIB = 32 << 10;
+/** More pages no file can have. */
+const MOST_PAGES = 0xfffffffe;
 /** After a checkpoint the log is cut to so many bytes. */
 const LOG_BYTES = 64 << 20;
 
@@ -28,12 +30,22 @@ export interface OpenFileOptions {
   readonly checkpointPages: number;
 }
 
+/** The absolute path of a file, wherever this process goes. Fails with INVALID_REQUEST if there can be none. */
+export function checkedPath(path: string): string {
+  if (path === "" || path.includes("\0") || path.startsWith(":memory:")) {
+    throw new WorkflowStateError(
+      "INVALID_REQUEST",
+      "A SQLite store needs the path of a file; a store in memory is memory:.",
+    );
+  }
+  return resolve(path);
+}
+
 /**
  * Opens or makes a file, and brings its layout up to date. Fails with INVALID_REQUEST if it can't be opened ever: its folder is
- * missing, it is no file of this project, or of a newer version of it.
+ * missing, it is no file of this project, or of a newer version of it. @param file as {@link checkedPath} gives it
  */
-export async function openFile(path: string, options: OpenFileOptions): Promise<Database> {
-  const file = checkedPath(path);
+export async function openFile(file: string, options: OpenFileOptions): Promise<Database> {
   makeFile(file);
   const deadline = Date.now() + options.lockTimeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(50, pauseMs * 2)) {
@@ -54,12 +66,12 @@ export function isDiskFull(path: string): boolean {
   try {
     const file = openSync(probe, "w", 0o600);
     try {
-      writeSync(file, new Uint8Array(64 << 10));
+      const bytes = new Uint8Array(64 << 10);
+      return writeSync(file, bytes) < bytes.length;
     } finally {
       closeSync(file);
       rmSync(probe, { force: true });
     }
-    return false;
   } catch (error) {
     return isWantOfRoom(error);
   }
@@ -72,15 +84,15 @@ function isWantOfRoom(error: unknown): boolean {
   return number > 0 && [ENOSPC, EDQUOT, EFBIG].includes(number);
 }
 
-/** The absolute path. */
-function checkedPath(path: string): string {
-  if (path === "" || path.includes("\0") || path.startsWith(":memory:")) {
-    throw new WorkflowStateError(
-      "INVALID_REQUEST",
-      "A SQLite store needs the path of a file; a store in memory is memory:.",
-    );
+/** Runs what will be undone, so that it may use more pages than the file may have. */
+export function withoutLimit<Result>(database: Database, run: () => Result): Result {
+  const limit = pragma(database, "max_page_count");
+  database.exec(`PRAGMA max_page_count = ${MOST_PAGES}`);
+  try {
+    return run();
+  } finally {
+    database.exec(`PRAGMA max_page_count = ${limit}`);
   }
-  return resolve(path);
 }
 
 /** Makes an empty file that only its owner may read, if there is none; SQLite's other files take that over. */

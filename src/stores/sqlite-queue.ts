@@ -12,12 +12,17 @@ const GROUP_MS = 20;
 /** The longest pause between two tries for a lock that another process holds. */
 const PAUSE_MS = 20;
 
+/**
+ * What a job is to its caller: a write, of which it must be told whether it was made; a look, that shares the transaction
+ * because something is due or because it comes after a write; or something that no one is told of.
+ */
+export type JobKind = "write" | "look" | "housekeeping";
+
 /** One caller's part of a transaction. */
 interface Job {
   /** Done again from its beginning if the transaction has to be. */
   readonly work: (unit: Unit) => unknown;
-  /** Whether it is a look, that only shares the transaction because something was due. */
-  readonly looks: boolean;
+  readonly kind: JobKind;
   readonly done: (result: unknown) => void;
   readonly failed: (error: unknown) => void;
   readonly since: number;
@@ -38,6 +43,8 @@ export interface QueueOptions extends BackendOptions {
   readonly isFull: () => boolean;
   /** Tries to make room in what the files take already. */
   readonly makeRoom: () => void;
+  /** Runs what will be undone, without a limit of the file's size. */
+  readonly withoutLimit: <Result>(run: () => Result) => Result;
   /** Told after each transaction whose sessions have new commits. */
   readonly committed: (sessions: Iterable<SessionKey>) => void;
 }
@@ -70,14 +77,14 @@ export class Queue {
    * Runs work in a transaction that others share; settles when that is durable. The work must be able to run again; it is
    * rejected with what it throws, and then nothing of it was written.
    */
-  submit<Result>(work: (unit: Unit) => Result, looks = false): Promise<Result> {
+  submit<Result>(work: (unit: Unit) => Result, kind: JobKind = "write"): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#closed) {
         reject(errors.backendClosed());
         return;
       }
       const done = (result: unknown): void => resolve(result as Result);
-      this.#waiting.push({ work, looks, done, failed: reject, since: Date.now() });
+      this.#waiting.push({ work, kind, done, failed: reject, since: Date.now() });
       this.#schedule();
     });
   }
@@ -161,7 +168,7 @@ export class Queue {
 
   #putBack(group: Group): void {
     if (group.jobs.length === 0) return;
-    if (group.after === "nothing") this.#waiting.unshift(...group.jobs);
+    if (group.after === "nothing") this.#waiting = [...group.jobs, ...this.#waiting];
     else this.#again.unshift(group);
   }
 
@@ -182,7 +189,26 @@ export class Queue {
     } else {
       const failure = full ? errors.storageFull(error) : errors.translated(error);
       const unknown = committing && !full && errors.mayBeCommitted(error);
-      for (const job of jobs) job.failed(unknown && !job.looks ? errors.outcomeUnknown(error) : failure);
+      for (const job of jobs) {
+        if (full && job.kind === "look") this.#lookInVain(job, failure);
+        else job.failed(unknown && job.kind === "write" ? errors.outcomeUnknown(error) : failure);
+      }
+    }
+  }
+
+  /**
+   * Looks where there is no room to write what is due: all is done as it should be, looked at, and undone. Nothing else comes
+   * before it when there is room, so what was seen is what will be.
+   */
+  #lookInVain(job: Job, failure: unknown): void {
+    try {
+      this.#begin.run();
+      const unit = new Unit(this.#tables, this.#options, this.now());
+      job.done(this.#options.withoutLimit(() => job.work(unit)));
+    } catch {
+      job.failed(failure);
+    } finally {
+      this.#undo();
     }
   }
 

@@ -23,6 +23,9 @@ import { type Before, Versions } from "./sqlite-versions.ts";
 /** How many commits a session makes before the past beyond its history is dropped. */
 const TRIM_EVERY = 32;
 
+/** At the least every so many events one has the session's metadata. */
+const METADATA_EVERY = 64;
+
 /** The tables of a connection, with their statements. */
 export interface Tables {
   readonly heads: Heads;
@@ -273,8 +276,9 @@ export class Unit {
     for (const put of puts) this.#put(head, put, time);
     const expireTime = head.deadline;
     head.due(expireTime);
-    // The first event that is stored says what the session was, so that those after it need not.
-    const says = after !== undefined || head.oldestTime === null;
+    // The first event that is stored says what the session was, so that those after it need not; and now and then one does,
+    // so that it is found without a long way back.
+    const says = after !== undefined || head.oldestTime === null || revision % METADATA_EVERY === 0;
     log.append({
       ...{ session: head.session, revision, kind, ended: after === "end", time, expireTime, requestId },
       keys: keysText(puts.map(({ key, value }) => ({ key, removed: value === undefined }))),

@@ -24,7 +24,7 @@ import * as errors from "./sqlite-errors.ts";
 import { Listing } from "./sqlite-listing.ts";
 import { isDue, look, readEvents, readFeed } from "./sqlite-looks.ts";
 import { Dumper, load, rewriteValues, sessionKeysSql } from "./sqlite-moving.ts";
-import { isDiskFull, openFile } from "./sqlite-open.ts";
+import { checkedPath, isDiskFull, openFile, withoutLimit } from "./sqlite-open.ts";
 import { Queue } from "./sqlite-queue.ts";
 import { Sweeper } from "./sqlite-sweep.ts";
 import { bytesOf, textOf } from "./sqlite-text.ts";
@@ -49,8 +49,9 @@ export interface SqliteOptions {
  */
 export async function openSqlite(path: string, options: BackendOptions & SqliteOptions): Promise<Backend> {
   const { lockTimeoutMs = 10_000, maxBytes, checkpointPages = 4_000, foreignPollMs = 25 } = options;
-  const database = await openFile(path, { lockTimeoutMs, maxBytes, checkpointPages });
-  return new SqliteBackend(database, path, { ...options, lockTimeoutMs, foreignPollMs });
+  const file = checkedPath(path);
+  const database = await openFile(file, { lockTimeoutMs, maxBytes, checkpointPages });
+  return new SqliteBackend(database, file, { ...options, lockTimeoutMs, foreignPollMs });
 }
 
 type Options = BackendOptions & { readonly lockTimeoutMs: number; readonly foreignPollMs: number };
@@ -81,6 +82,7 @@ class SqliteBackend implements Backend {
       ...options,
       isFull: () => isDiskFull(path),
       makeRoom: () => this.#checkpoint("PASSIVE"),
+      withoutLimit: (run) => withoutLimit(database, run),
       committed: (sessions) => this.#hint(sessions),
     });
     this.#listing = new Listing(database, this.#tables, options.history);
@@ -98,7 +100,8 @@ class SqliteBackend implements Backend {
     }
     const results = steps.map(async (step): Promise<StepResult> => {
       try {
-        return await this.#queue.submit((unit) => this.#step(unit, step), step.kind === "look");
+        const kind = step.kind === "plan" ? "write" : "look";
+        return await this.#queue.submit((unit) => this.#step(unit, step), kind);
       } catch (error) {
         if (!WorkflowStateError.is(error)) throw error;
         return { kind: "error", error };
@@ -114,19 +117,19 @@ class SqliteBackend implements Backend {
       return readEvents(this.#tables, head, range, this.#options);
     });
     if (seen !== undefined) return seen;
-    return this.#queue.submit((unit) => {
-      const head = unit.head(range.session);
-      return readEvents(this.#tables, head, range, this.#options);
-    }, true);
+    // Without room for it the event comes when there is some.
+    await this.#doDue([range.session]);
+    return this.#read(() => {
+      return readEvents(this.#tables, this.#tables.heads.find(range.session), range, this.#options);
+    });
   }
 
   async sessions(query: SessionQuery): Promise<ListedSession[]> {
-    for (;;) {
-      const { sessions, due } = await this.#alone(() => this.#listing.find(query, this.#queue.now()));
+    for (let room = true; ; ) {
+      const hide = !room;
+      const { sessions, due } = await this.#alone(() => this.#listing.find(query, this.#queue.now(), hide));
       if (due.length === 0) return sessions;
-      await this.#queue.submit((unit) => {
-        for (const session of due) unit.head(session);
-      }, true);
+      room = await this.#doDue(due);
     }
   }
 
@@ -154,7 +157,7 @@ class SqliteBackend implements Backend {
   }
 
   sweep(): Promise<Swept> {
-    return this.#queue.submit((unit) => this.#sweeper.sweep(unit), true);
+    return this.#queue.submit((unit) => this.#sweeper.sweep(unit), "housekeeping");
   }
 
   sessionKeys(after: SessionKey | undefined, count: number): Promise<SessionKey[]> {
@@ -217,6 +220,19 @@ class SqliteBackend implements Backend {
   #step(unit: Unit, step: Step): StepResult {
     if (step.kind === "plan") return unit.apply(step);
     return look(this.#tables, unit.head(step.session), step, unit.now, this.#options);
+  }
+
+  /** Does what is due of sessions. Returns whether there was room for it. */
+  async #doDue(sessions: readonly SessionKey[]): Promise<boolean> {
+    try {
+      await this.#queue.submit((unit) => {
+        for (const session of sessions) unit.head(session);
+      }, "housekeeping");
+      return true;
+    } catch (error) {
+      if (!WorkflowStateError.is(error, "STORAGE_FULL")) throw error;
+      return false;
+    }
   }
 
   /** Reads at one moment. */

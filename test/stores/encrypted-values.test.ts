@@ -11,7 +11,7 @@ import { jsonStore } from "../../src/stores/json.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { encodeValue } from "../../src/value.ts";
 import { type Opened, one, open, over, ring, two } from "../support/encrypted.ts";
-import { errorOf, reasonOf } from "../support/failures.ts";
+import { errorOf, reasonOf, untyped } from "../support/failures.ts";
 
 async function folder(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), "workflow-state-"));
@@ -76,6 +76,11 @@ describe("what is kept", () => {
     for (const told of [CANARY, "secret", fingerprint(write)]) expect(sealed.includes(told)).toBe(false);
     // What lists and filters need is there to be read.
     for (const told of ["wse1:", "list", "fork"]) expect(sealed.includes(told)).toBe(true);
+  });
+
+  test("is not without a keyring: what looks like one is refused when the store is opened", async () => {
+    const wrong = untyped<Keyring>({ keys: [one] });
+    expect(await reasonOf(openStore("memory:", { encryption: wrong }))).toBe("INVALID_REQUEST");
   });
 
   test("is bound to its namespace", async () => {

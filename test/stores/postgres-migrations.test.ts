@@ -103,7 +103,10 @@ describe.each(POSTGRES)("$name", ({ share }) => {
     const url = server.fresh();
     const strict = `${url}&options=${encodeURIComponent("-c default_transaction_isolation=serializable")}`;
     const backend = await openBackendAt(strict);
-    await expect(run(backend, setting("s", "k", "1"))).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    await expect(run(backend, setting("s", "k", "1"))).rejects.toMatchObject({
+      reason: "STORE_UNAVAILABLE",
+      message: expect.stringContaining("read committed"),
+    });
     expect((await run(backend, looking("s"))).head).toBeUndefined();
   });
 

@@ -114,3 +114,61 @@ test("of the steps of one run the others stand and are seen", async () => {
   expect(results[2]).toMatchObject({ head: { revision: 1 }, entries: [{ key: "a" }] });
   expect((await look(backend, "s")).entries.map(({ key }) => key)).toEqual(["a", "c"]);
 });
+
+test("without room what expires is hidden as ever, and its event comes when there is room", async () => {
+  const path = newPath();
+  let time = Date.UTC(2026, 0, 1);
+  const backend = await open(path, { maxBytes: ROOM.tables + ROOM.more, now: () => time });
+  const metadata = {
+    ...{ createTime: undefined, workflowId: undefined, userId: undefined, labels: {}, forkedFrom: undefined },
+    ...{ expireTime: undefined, idleTtlMs: undefined },
+  };
+  // So much that its past needs pages before it leaves any.
+  const many = Array.from({ length: 40 }, (_, i) => ({ key: `lease ${i}`, value: value(500) }));
+  for (let i = 0; i < 6; i++) {
+    const plan = set(
+      `s${i}`,
+      { k: value(500) },
+      { metadata: { ...metadata, ...(i % 2 && { ttlMs: 1_000 }) } },
+    );
+    await apply(backend, { ...plan, writes: [...plan.writes, ...(i % 2 ? many : [])] });
+  }
+  const leases = many.map((write, i) => ({ ...write, ttlMs: 1_000 - ((i * 7) % 40) }));
+  await apply(backend, { ...set("s0", {}), writes: leases });
+  let keys = 0;
+  // Down to the last page: then not even an event finds room.
+  for (let size = 200_000; size > 1; size = Math.floor(size / 2)) {
+    for (let refused = false; !refused; )
+      await apply(backend, set("filler", { [`${size} ${keys++}`]: value(size) })).catch(() => {
+        refused = true;
+      });
+  }
+  const before = query(path, "SELECT seq, kind FROM event");
+  time += 1_000;
+  expect(await look(backend, "s1")).toMatchObject({
+    head: { metadata: undefined, expiredRevision: 2 },
+    entries: [],
+  });
+  expect(await look(backend, "s0")).toMatchObject({
+    head: { revision: 3, entries: 1 },
+    entries: [{ key: "k" }],
+  });
+  for (const order of ["ID", "UPDATE_TIME_DESC"] as const) {
+    const filter = { sessionIdPrefix: "s" };
+    const listed = await backend.sessions({ namespace: "", filter, order, count: 2 });
+    expect(listed.map(({ sessionId }) => sessionId)).toEqual(["s0", "s2"]);
+  }
+  const range = { session: session("s0"), from: 1, to: 9, reverse: false, count: 9, bytes: 1 << 20 };
+  expect((await backend.events(range)).events.map(({ kind }) => kind)).toEqual(["COMMITTED", "COMMITTED"]);
+  await expect(backend.sweep()).rejects.toMatchObject({ reason: "STORAGE_FULL" });
+  expect(query(path, "SELECT seq, kind FROM event")).toEqual(before);
+
+  const roomy = await open(path, { now: () => time });
+  expect((await roomy.events(range)).events.map(({ kind }) => kind)).toEqual([
+    "COMMITTED",
+    "COMMITTED",
+    "EXPIRED",
+  ]);
+  expect(await look(backend, "s0")).toMatchObject({ head: { revision: 3, entries: 1 } });
+  expect(inconsistencies(path)).toEqual([]);
+});

@@ -1,5 +1,6 @@
 import { statSync } from "node:fs";
 import { expect, test } from "vitest";
+import { DEFAULT_LIMITS } from "../../src/store.ts";
 import type { Backend, FeedChange, SessionKey } from "../../src/stores/backend.ts";
 import {
   apply,
@@ -202,6 +203,101 @@ test("the feed gives every commit of every namespace once, in the order of each 
   });
   const end22 = (await backend.feed(start, 100)).cursor;
   expect(await backend.feed(end22, 100)).toEqual({ changes: [], cursor: end22, lost: false, more: false });
+});
+
+test("the feed goes back further than the history of a busy session, but not for ever", {
+  timeout: 60_000,
+}, async () => {
+  const path = newPath();
+  const backend = await open(path, { history: 4 });
+  const metadata = {
+    ...{ createTime: undefined, userId: undefined, labels: {}, forkedFrom: undefined },
+    ...{ expireTime: undefined, idleTtlMs: undefined },
+  };
+  const start = await backend.feedEnd();
+  const write = (count: number, workflowId: string): Promise<unknown> =>
+    backend.run([
+      set("s", {}, { metadata: { ...metadata, workflowId } }),
+      ...Array.from({ length: count - 1 }, () => set("s", { k: value("v") })),
+    ]);
+  await write(9_000, "first");
+  await write(500, "second");
+  const part = await backend.feed(start, 9_200);
+  expect(part).toMatchObject({ lost: false, more: true });
+  // What the session was then, though its history no longer knows.
+  expect(part.changes[9_000 - 1]).toMatchObject({ revision: 9_000, metadata: { workflowId: "first" } });
+  expect(part.changes[9_000]).toMatchObject({ revision: 9_001, metadata: { workflowId: "second" } });
+  expect((await look(backend, "s")).head).toMatchObject({ revision: 9_500, oldest: 9_497 });
+  await write(2_000, "third");
+  expect(await backend.feed(start, 1)).toMatchObject({ lost: true });
+  expect(await backend.feed(part.cursor, 1)).toMatchObject({ lost: false });
+  expect(query(path, "SELECT count(*) FROM event")[0]?.[0]).toBeLessThan(10_200);
+  expect(inconsistencies(path)).toEqual([]);
+});
+
+test("guards that no longer hold make a plan stale, and limits make it too large", async () => {
+  const limits = { ...DEFAULT_LIMITS, entries: 3, sessionBytes: 10_000 };
+  const backend = await open(newPath(), { limits });
+  const one = { k: value("v") };
+  expect(await apply(backend, set("s", one, { guards: { revision: 0, metadataRevision: 0 } }))).toMatchObject(
+    { kind: "done" },
+  );
+  const stale = [
+    { revision: 0 },
+    { metadataRevision: 0 },
+    { entries: [{ key: "k", ifRevision: 0 }] },
+    { entries: [{ key: "none", ifRevision: 1 }] },
+  ];
+  for (const guards of stale)
+    expect(await apply(backend, set("s", one, { guards }))).toEqual({ kind: "stale" });
+  const holds = { revision: 1, metadataRevision: 1, entries: [{ key: "k", ifRevision: 1 }] };
+  expect(await apply(backend, set("s", one, { guards: holds }))).toMatchObject({ kind: "done", revision: 2 });
+  expect(await apply(backend, set("s", { a: value(1), b: value(1), c: value(1) }))).toEqual({
+    kind: "tooLarge",
+    before: { entries: 1, bytes: 2 },
+    after: { entries: 4, bytes: 8 },
+  });
+  expect(await apply(backend, set("s", { k: value(10_000) }))).toMatchObject({
+    kind: "tooLarge",
+    after: { bytes: 10_001 },
+  });
+  const always = { ...set("t", {}), writes: [{ key: "k", value: undefined, always: true }] };
+  expect(await apply(backend, always)).toMatchObject({ kind: "done", wrote: true, revision: 1 });
+  expect(await apply(backend, set("t", { none: undefined }))).toMatchObject({
+    kind: "done",
+    wrote: false,
+    revision: 1,
+  });
+  expect(await apply(backend, end("none"))).toEqual({
+    kind: "done",
+    wrote: false,
+    revision: 0,
+    updateTime: undefined,
+  });
+});
+
+test("a request id is known by its fingerprint for as long as it is kept, also where nothing was written", async () => {
+  const clock = new Clock();
+  const backend = await open(newPath(), { now: clock.now, requestRetentionMs: 1_000 });
+  const request = { id: "r", fingerprint: "f".repeat(24), kept: value("kept") };
+  const nothing = set("s", { none: undefined }, { request });
+  expect(await apply(backend, nothing)).toMatchObject({ kind: "done", wrote: false, revision: 0 });
+  const replayed = {
+    kind: "replayed",
+    wrote: false,
+    revision: 0,
+    updateTime: undefined,
+    kept: value("kept"),
+  };
+  expect(await apply(backend, nothing)).toEqual(replayed);
+  expect(await apply(backend, set("s", { k: value("v") }, { request }))).toEqual(replayed);
+  const other = { ...request, fingerprint: "g".repeat(24) };
+  expect(await apply(backend, set("s", { k: value("v") }, { request: other }))).toEqual({ kind: "reused" });
+  clock.time += 1_000;
+  expect(await apply(backend, set("s", { k: value("v") }, { request: other }))).toMatchObject({
+    kind: "done",
+    revision: 1,
+  });
 });
 
 test("a session that ended is forgotten when nothing of it is kept, and its revisions are not used again", async () => {

@@ -4,17 +4,15 @@ import type { JsonValue, WorkflowStateStore } from "../../src/store.ts";
 import { checkCounter, checkRegister, type Recorded, type RegisterOperation } from "./history-checker.ts";
 import { sleep } from "./network.ts";
 import { Random } from "./random.ts";
+import { type Held, keyRegister, type Register, sessionRegister } from "./registers.ts";
 
 /** How much is asked of a store, and how. */
 export interface LoadOptions {
   readonly seed: number;
   /** 8 at most: each works on all keys. */
   readonly clients: number;
+  /** Sessions with keys that are written, read, checked and deleted; beside each there is one of which all is, at once. */
   readonly sessions: readonly string[];
-  /** Keys of a session that are written, read, checked and deleted. Default: 4. */
-  readonly registers?: number;
-  /** The longest pause between a client's calls. Default: 0. */
-  readonly pauseMs?: number;
   /** How long a client tries again before the test fails. Default: 30 s. */
   readonly patienceMs?: number;
   /** Whether a call that is made again carries the request id of the first. Default: yes; without, the test must fail. */
@@ -47,6 +45,8 @@ export interface LoadReport {
 /** A counter's key, and the two keys that are always written together. */
 const COUNTER = "counter";
 const PAIR = ["pair/1", "pair/2"] as const;
+/** Keys of each session that are registers. */
+const REGISTERS = 4;
 
 /** What became of one write, over all its attempts. */
 type Fate<T> =
@@ -58,7 +58,9 @@ export class Load {
   readonly #options: Required<LoadOptions>;
   readonly #stores: readonly WorkflowStateStore[];
   #patienceMs: number;
-  readonly #histories: Map<string, Recorded[]> = new Map();
+  /** Those of each session, with what clients saw of them. */
+  readonly #registers: ReadonlyMap<string, readonly Register[]>;
+  readonly #histories: Map<Register, Recorded[]> = new Map();
   readonly #increments: Map<string, number[]> = new Map();
   /** Request ids of writes that were acknowledged and changed something, by session. */
   readonly #acknowledged: Map<string, Set<string>> = new Map();
@@ -75,8 +77,6 @@ export class Load {
   /** Clients with a store each: the calls of one go over its own connection. */
   constructor(stores: readonly WorkflowStateStore[], options: LoadOptions) {
     this.#options = {
-      registers: 4,
-      pauseMs: 0,
       patienceMs: 30_000,
       sameRequestId: true,
       judgeReads: true,
@@ -84,10 +84,16 @@ export class Load {
     };
     this.#patienceMs = this.#options.patienceMs;
     this.#stores = [...stores];
-    for (const session of options.sessions) {
-      this.#increments.set(session, []);
-      this.#acknowledged.set(session, new Set());
-      for (const key of this.#keys()) this.#histories.set(`${session} ${key}`, []);
+    this.#registers = new Map(
+      options.sessions.map((session) => {
+        const keys = Array.from({ length: REGISTERS }, (_, i) => keyRegister(session, `register/${i}`));
+        return [session, [...keys, sessionRegister(`${session} whole`)]];
+      }),
+    );
+    for (const session of options.sessions) this.#increments.set(session, []);
+    for (const register of [...this.#registers.values()].flat()) {
+      this.#histories.set(register, []);
+      this.#acknowledged.set(register.session, new Set());
     }
   }
 
@@ -126,20 +132,22 @@ export class Load {
     const store = this.#stores[0] as WorkflowStateStore;
     let lost = 0;
     let doubled = 0;
-    for (const session of this.#options.sessions) {
-      for (const key of this.#keys()) await this.#read(store, "0", session, key);
+    for (const register of this.#histories.keys()) await this.#read(store, "0", register);
+    for (const [session, acknowledged] of this.#increments) {
       await this.#readPair(store, session);
       const final = (await store.getState<number>(session, COUNTER)) ?? 0;
-      const counter = checkCounter({ acknowledged: this.#increments.get(session) ?? [], final });
+      const counter = checkCounter({ acknowledged, final });
       this.#problems.push(...counter.map((problem) => `${session} ${COUNTER}: ${problem}`));
+    }
+    for (const session of this.#acknowledged.keys()) {
       const events = await this.#checkEvents(store, session);
       lost += events.lost;
       doubled += events.doubled;
     }
-    for (const [key, history] of this.#histories) {
+    for (const [{ name }, history] of this.#histories) {
       const { result, why } = checkRegister(history);
       if (result !== "linearizable")
-        this.#problems.push(`${key}, of ${history.length} calls: ${result}: ${why}`);
+        this.#problems.push(`${name}, of ${history.length} calls: ${result}: ${why}`);
     }
     return {
       acknowledged: this.acknowledged,
@@ -153,28 +161,22 @@ export class Load {
     };
   }
 
-  #keys(): string[] {
-    return Array.from({ length: this.#options.registers }, (_, i) => `register/${i}`);
-  }
-
   async #client(index: number): Promise<void> {
     const random = new Random(this.#options.seed * 31 + index);
     const store = this.#stores[index % this.#stores.length] as WorkflowStateStore;
     const client = String(index);
-    const keys = this.#keys();
     try {
       while (!this.#stopping.signal.aborted) {
         const session = random.one(this.#options.sessions);
-        const key = random.one(keys);
+        const register = random.one(this.#registers.get(session) ?? []);
         const dice = random.next();
-        if (dice < 0.25) await this.#read(store, client, session, key);
-        else if (dice < 0.4) await this.#write(store, client, session, key, random);
-        else if (dice < 0.6) await this.#cas(store, client, session, key, random);
-        else if (dice < 0.7) await this.#delete(store, client, session, key, random);
+        if (dice < 0.25) await this.#read(store, client, register);
+        else if (dice < 0.4) await this.#write(store, client, register, random);
+        else if (dice < 0.6) await this.#cas(store, client, register, random);
+        else if (dice < 0.7) await this.#remove(store, client, register, random);
         else if (dice < 0.85) await this.#increment(store, session, random);
         else if (dice < 0.95) await this.#writePair(store, session, random);
         else await this.#readPair(store, session);
-        if (this.#options.pauseMs > 0) await sleep(random.next() * this.#options.pauseMs);
       }
     } catch (error) {
       this.#problems.push(`client ${client}: ${error instanceof Error ? error.stack : String(error)}`);
@@ -182,79 +184,44 @@ export class Load {
     }
   }
 
-  async #read(
-    store: WorkflowStateStore,
-    client: string,
-    session: string,
-    key: string,
-  ): Promise<string | undefined> {
+  async #read(store: WorkflowStateStore, client: string, register: Register): Promise<Held | undefined> {
     const called = ++this.#clock;
-    const entry = await this.#persistently(() => store.getEntry(session, key));
-    const value = entry?.value as string | undefined;
-    const version = entry === undefined ? {} : { version: entry.revision };
-    const outcome = { kind: "ok", value, ...version } as const;
-    this.#record(session, key, {
-      client,
-      operation: { kind: "read" },
-      outcome,
-      called,
-      answered: ++this.#clock,
-    });
-    return value;
+    const held = await this.#persistently(() => register.read(store));
+    const version = held === undefined ? {} : { version: held.revision };
+    const outcome = { kind: "ok", value: held?.value, ...version } as const;
+    // What was read before a failover may be undone by it; what is read in the end counts.
+    if (this.#options.judgeReads || this.#stopping.signal.aborted) {
+      const read = { client, operation: { kind: "read" }, outcome, called, answered: ++this.#clock } as const;
+      this.#histories.get(register)?.push(read);
+    }
+    return held;
   }
 
-  async #write(
-    store: WorkflowStateStore,
-    client: string,
-    session: string,
-    key: string,
-    random: Random,
-  ): Promise<void> {
+  async #write(store: WorkflowStateStore, client: string, register: Register, random: Random): Promise<void> {
     const value = this.#value(client);
-    await this.#change(session, key, client, { kind: "write", value }, random, async (requestId) => {
-      const { revision } = await store.setState(session, key, value, { requestId });
-      return { version: revision };
-    });
+    await this.#change(register, client, { kind: "write", value }, random, async (requestId) => ({
+      version: await register.write(store, value, { requestId }),
+    }));
   }
 
-  async #cas(
-    store: WorkflowStateStore,
-    client: string,
-    session: string,
-    key: string,
-    random: Random,
-  ): Promise<void> {
-    const called = ++this.#clock;
-    const entry = await this.#persistently(() => store.getEntry(session, key));
-    const expected = entry?.value as string | undefined;
-    const version = entry === undefined ? {} : { version: entry.revision };
-    const outcome = { kind: "ok", value: expected, ...version } as const;
-    this.#record(session, key, {
-      client,
-      operation: { kind: "read" },
-      outcome,
-      called,
-      answered: ++this.#clock,
-    });
-    const value = this.#value(client);
-    await this.#change(session, key, client, { kind: "cas", expected, value }, random, async (requestId) => {
-      const ifRevision = entry?.revision ?? 0;
-      const { revision } = await store.setState(session, key, value, { ifRevision, requestId });
-      return { version: revision };
-    });
+  async #cas(store: WorkflowStateStore, client: string, register: Register, random: Random): Promise<void> {
+    const held = await this.#read(store, client, register);
+    const operation = { kind: "cas", expected: held?.value, value: this.#value(client) } as const;
+    const ifRevision = held?.revision ?? 0;
+    await this.#change(register, client, operation, random, async (requestId) => ({
+      version: await register.write(store, operation.value, { ifRevision, requestId }),
+    }));
   }
 
-  async #delete(
+  async #remove(
     store: WorkflowStateStore,
     client: string,
-    session: string,
-    key: string,
+    register: Register,
     random: Random,
   ): Promise<void> {
-    await this.#change(session, key, client, { kind: "delete" }, random, async (requestId) => {
-      const { deleted } = await store.deleteState(session, key, { requestId });
-      return { deleted };
-    });
+    await this.#change(register, client, { kind: "delete" }, random, async (requestId) => ({
+      deleted: await register.remove(store, { requestId }),
+    }));
   }
 
   async #increment(store: WorkflowStateStore, session: string, random: Random): Promise<void> {
@@ -286,18 +253,17 @@ export class Load {
 
   /** Makes a write of a register and records what came of it. */
   async #change(
-    session: string,
-    key: string,
+    register: Register,
     client: string,
     operation: RegisterOperation,
     random: Random,
     write: (requestId: string) => Promise<{ readonly version?: number; readonly deleted?: boolean }>,
   ): Promise<void> {
     const called = ++this.#clock;
-    const fate = await this.#settle(session, random, true, write);
+    const fate = await this.#settle(register.session, random, true, write);
     const outcome = fate.kind === "answer" ? ({ kind: "ok", ...fate.answer } as const) : fate;
     const answered = fate.kind === "unknown" ? Number.POSITIVE_INFINITY : ++this.#clock;
-    this.#record(session, key, { client, operation, outcome, called, answered });
+    this.#histories.get(register)?.push({ client, operation, outcome, called, answered });
   }
 
   /** Makes a write until it is acknowledged; where it may be given up, sometimes only a few times. */
@@ -363,12 +329,6 @@ export class Load {
     } finally {
       this.#slowestMs = Math.max(this.#slowestMs, performance.now() - begin);
     }
-  }
-
-  #record(session: string, key: string, recorded: Recorded): void {
-    if (recorded.operation.kind === "read" && !this.#options.judgeReads && !this.#stopping.signal.aborted)
-      return;
-    this.#histories.get(`${session} ${key}`)?.push(recorded);
   }
 
   /** A value that nobody else writes. */

@@ -213,7 +213,7 @@ function gathered(child: ChildProcess): () => string {
 }
 
 /** PostgreSQL refuses to be run by root: somebody who is always there runs it then. */
-async function whoRuns(): Promise<{ uid?: number; gid?: number }> {
+export async function whoRuns(): Promise<{ uid?: number; gid?: number }> {
   if (process.getuid?.() !== 0) return {};
   const users = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"));
   const user = ["postgres", "nobody"].flatMap((name) => users.filter(([found]) => found === name))[0];

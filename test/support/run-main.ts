@@ -4,11 +4,19 @@ import { vi } from "vitest";
 import { main } from "../../src/cli/program.ts";
 import type { CliEnd } from "./run-cli.ts";
 
-/** Runs the program to its end, and takes what it says. `input`: what it reads. One at a time. */
-export async function runMain(
-  args: readonly string[],
-  { env = {}, input = "" }: { readonly env?: Record<string, string>; readonly input?: string } = {},
-): Promise<CliEnd> {
+/** How to run the program here. */
+export interface RunMainOptions {
+  readonly env?: Record<string, string>;
+  /** What it reads. */
+  readonly input?: string;
+  /** How many SIGINT it gets, from when it listens for them. */
+  readonly interrupts?: number;
+}
+
+/** Runs the program to its end, and takes what it says. One at a time. */
+export async function runMain(args: readonly string[], options: RunMainOptions = {}): Promise<CliEnd> {
+  const { env = {}, input = "", interrupts = 0 } = options;
+  const listening = process.listenerCount("SIGINT");
   let output = "";
   let errors = "";
   const bytes = Readable.from([Buffer.from(input)]);
@@ -21,7 +29,9 @@ export async function runMain(
     }),
     vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
       output += String(chunk);
-      return true;
+      // As a pipe does that is full: whoever writes lets others run.
+      setImmediate(() => process.stdout.emit("drain"));
+      return false;
     }),
     vi.spyOn(process.stderr, "write").mockImplementation((chunk) => {
       errors += String(chunk);
@@ -31,7 +41,11 @@ export async function runMain(
   ];
   for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
   try {
-    const code = await main(args);
+    const ending = main(args);
+    if (interrupts > 0)
+      await vi.waitUntil(() => process.listenerCount("SIGINT") > listening, { interval: 1 });
+    for (let i = 0; i < interrupts; i++) process.emit("SIGINT");
+    const code = await ending;
     return { code, output, errors };
   } finally {
     for (const spy of spies) spy.mockRestore();
