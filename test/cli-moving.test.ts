@@ -113,6 +113,11 @@ describe("copy", () => {
       /no file \.\/secret\.db$/,
     ],
     [
+      "from a file whose URL is none",
+      (to) => ["--from", "sqlite://secret.db", "--to", to],
+      /the store to copy from: Write the URL/,
+    ],
+    [
       "from memory",
       (to) => ["--from", "memory:", "--to", to],
       /the store to copy from: Only a store in SQLite/,
@@ -255,6 +260,18 @@ describe("export and import", () => {
     ]);
     const unnamed = await runMain(["export"]);
     expect([unnamed.code, unnamed.errors]).toEqual([2, "workflow-state: name the store with --store URL\n"]);
+  });
+
+  test("an import leaves out what the store has otherwise, and puts it in its place when told to", async () => {
+    const [from, to] = [await many(2), freshUrl()];
+    await withStore(to, (store) => store.setState({ sessionId: "s1", key: "k", value: encodeValue(1) }));
+    const input = await stored(from);
+    const left = await runMain(["import", "--store", to], { input });
+    expect([left.code, left.output]).toEqual([1, "imported 1 sessions, 1 left out\n"]);
+    expect(left.errors).toContain('left out: the target has another session "s1"\n');
+    const over = await runMain(["import", "--store", to, "--overwrite"], { input });
+    expect([over.code, over.output]).toEqual([0, "imported 1 sessions, 1 were there already\n"]);
+    expect(await stored(to)).toBe(input);
   });
 
   test("larger limits than the default ones come from the server's config file", async () => {

@@ -71,7 +71,7 @@ describe("the TypeScript of the pages", () => {
     const { stdout, status } = await runNode(tsc, "-p", docs.folder);
     expect(stdout).toBe("");
     expect(status).toBe(0);
-  }, 60_000);
+  }, 180_000);
 
   it("prints what the pages say", async () => {
     expect(docs.programs.length).toBeGreaterThan(3);

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { WorkflowStateError } from "../src/errors.ts";
 import * as entry from "../src/index.ts";
 import { type OpenOptions, openBackend, openEncodedStore, openStore } from "../src/open.ts";
@@ -8,6 +8,7 @@ import { type MemoryStore, memoryStore } from "../src/stores/memory.ts";
 import { remoteStore } from "../src/stores/remote.ts";
 import * as web from "../src/web.ts";
 import { errorOf, untyped } from "./support/failures.ts";
+import { freshFile } from "./support/fresh-urls.ts";
 import { runNode } from "./support/run-node.ts";
 import { selfSigned } from "./support/self-signed.ts";
 import { transportTo } from "./support/wires.ts";
@@ -77,6 +78,24 @@ describe("memory:", () => {
     expect(await compactedAt({ retention: { history: 3 } })).toBe(6);
     expect(await compactedAt({ retention: { history: 3 }, memory: { history: 5 } })).toBe(4);
     expect(await compactedAt({ retention: { history: 3 }, memory: { history: undefined } })).toBe(6);
+  });
+
+  test("keeps values encrypted where there are keys, within the limits of its callers", async () => {
+    const encryption = new entry.Keyring([{ key: new Uint8Array(32).fill(1) }]);
+    const file = freshFile(onTestFinished);
+    await using store = await openStore(file, { encryption, limits: { valueBytes: 20 } });
+    await store.setState("s", "k", "x".repeat(18));
+    await expect(store.setState("s", "k", "x".repeat(19))).rejects.toMatchObject({
+      reason: "VALUE_TOO_LARGE",
+    });
+    expect(await store.getState("s", "k")).toBe("x".repeat(18));
+    await using below = await openStore(file);
+    expect(await below.getState("s", "k")).toMatch(/^wse1:/);
+    await using memory = await openStore("memory:", { encryption, memory: { limits: { valueBytes: 20 } } });
+    await memory.setState("s", "k", "x".repeat(18));
+    await expect(memory.setState("s", "k", "x".repeat(19))).rejects.toMatchObject({
+      reason: "VALUE_TOO_LARGE",
+    });
   });
 
   test("gives the encoded store to a service", async () => {

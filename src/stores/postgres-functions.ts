@@ -197,6 +197,15 @@ BEGIN
   END IF;
 END $$;
 
+-- What a plan that wrote nothing came to. That a row was locked need not be synced.
+CREATE FUNCTION ${s}.unwritten(p_due boolean, VARIADIC p_words text[]) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT p_due THEN
+    PERFORM set_config('synchronous_commit', 'off', true);
+  END IF;
+  RETURN array_to_string(ARRAY[p_words[1], p_due::text] || p_words[2:], ' ');
+END $$;
+
 -- One atomic commit; see PlanStep. Parameters are NULL where there is nothing.
 --   p_conditions: the session's revision for the caller; the head's revision and metadata revision for the store
 --   p_values: NULL removes; p_large: positions of values for the table of large ones; p_sets: number and bytes of sets
@@ -247,9 +256,9 @@ BEGIN
           WHERE q.session = h.id AND q.request_id = p_request AND q.time > v_now - p_settings[3];
         IF FOUND THEN
           IF r.fingerprint <> p_fingerprint THEN
-            RETURN 'reused ' || v_due;
+            RETURN ${s}.unwritten(v_due, 'reused');
           END IF;
-          RETURN concat_ws(' ', 'replayed', v_due, r.revision, coalesce(r.update_time::text, '-'), r.wrote, encode(r.kept, 'hex'));
+          RETURN ${s}.unwritten(v_due, 'replayed', r.revision::text, coalesce(r.update_time::text, '-'), r.wrote::text, encode(r.kept, 'hex'));
         END IF;
       END IF;
     ELSE
@@ -261,13 +270,13 @@ BEGIN
     END IF;
 
     IF p_conditions[2] <> h.revision OR p_conditions[3] <> h.metadata_revision THEN
-      RETURN 'stale ' || v_due;
+      RETURN ${s}.unwritten(v_due, 'stale');
     END IF;
     IF p_guard_keys IS NOT NULL THEN
       PERFORM FROM unnest(p_guard_keys, p_guard_revisions) g(k, r) LEFT JOIN ${s}.entry e ON e.session = h.id AND e.key = g.k
         WHERE coalesce(e.revision, 0) <> g.r;
       IF FOUND THEN
-        RETURN 'stale ' || v_due;
+        RETURN ${s}.unwritten(v_due, 'stale');
       END IF;
     END IF;
     IF p_check_keys IS NOT NULL THEN
@@ -281,7 +290,7 @@ BEGIN
       v_failed := concat_ws(' ', '0:' || v_before, v_failed);
     END IF;
     IF v_failed IS NOT NULL THEN
-      RETURN concat_ws(' ', 'failed', v_due, v_failed);
+      RETURN ${s}.unwritten(v_due, 'failed', v_failed);
     END IF;
 
     v_keys := p_keys;
@@ -307,7 +316,7 @@ BEGIN
       v_entries := h.entries - v_old_count + p_sets[1];
       v_bytes := h.bytes - v_old_bytes + p_sets[2];
       IF v_entries > p_settings[4] AND v_entries > h.entries OR v_bytes > p_settings[5] AND v_bytes > h.bytes THEN
-        RETURN concat_ws(' ', 'tooLarge', v_due, h.entries, h.bytes, v_entries, v_bytes);
+        RETURN ${s}.unwritten(v_due, 'tooLarge', h.entries::text, h.bytes::text, v_entries::text, v_bytes::text);
       END IF;
       IF cardinality(v_keys) = 0 THEN
         v_keys := NULL;
@@ -438,6 +447,10 @@ BEGIN
       h.due := least(h.due, v_now + p_settings[3]);
       PERFORM ${s}.put_head(h);
     END IF;
+  END IF;
+  IF v_time IS NULL AND p_request IS NULL THEN
+    RETURN ${s}.unwritten(v_due, 'done', CASE WHEN h.live THEN h.revision ELSE 0 END::text,
+      CASE WHEN h.live THEN h.update_time::text ELSE '-' END, 'false');
   END IF;
   RETURN concat_ws(' ', 'done', v_due OR v_time IS NOT NULL, CASE WHEN h.live THEN h.revision ELSE 0 END,
     CASE WHEN h.live THEN h.update_time::text ELSE '-' END, v_time IS NOT NULL);

@@ -56,13 +56,19 @@ export class Hints {
   /** Calls the listener at hints, until what is returned is called. */
   listen(listener: Listener): () => void {
     this.#listeners.add(listener);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
-    });
+    this.#start();
     return () => {
       this.#listeners.delete(listener);
       if (this.#listeners.size === 0) this.#wake?.();
     };
+  }
+
+  #start(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+      // Somebody came just as it ended.
+      if (this.#listeners.size > 0 && !this.#closed) this.#start();
+    });
   }
 
   /** Tells everyone of a commit. @param session `undefined`: any may have been written */

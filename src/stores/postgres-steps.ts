@@ -45,8 +45,9 @@ export interface PlanOutcome {
   readonly committed: boolean;
 }
 
+/** A call of a function with so many parameters. */
 function call(name: string, count: number): string {
-  return `SELECT * FROM ${name}(${Array.from({ length: count }, (_, i) => `$${i + 1}`).join(",")})`;
+  return `${name}(${Array.from({ length: count }, (_, i) => `$${i + 1}`).join(",")})`;
 }
 
 /** The statements of one schema. */
@@ -59,11 +60,11 @@ export class Statements {
 
   /** @param schema quoted */
   constructor(schema: string) {
-    this.#look = call(`${schema}.look`, 12);
-    this.#lookDue = call(`${schema}.look_due`, 12);
-    this.#events = call(`${schema}.events`, 8);
-    this.#eventsDue = call(`${schema}.events_due`, 8);
-    this.#plan = call(`${schema}.plan`, 22);
+    this.#look = `SELECT * FROM ${call(`${schema}.look`, 12)}`;
+    this.#lookDue = `SELECT * FROM ${call(`${schema}.look_due`, 12)}`;
+    this.#events = `SELECT * FROM ${call(`${schema}.events`, 8)}`;
+    this.#eventsDue = `SELECT * FROM ${call(`${schema}.events_due`, 8)}`;
+    this.#plan = `SELECT ${call(`${schema}.plan`, 22)}`;
   }
 
   /** A look. @param due does what is due first, and waits for whoever writes */

@@ -1,6 +1,9 @@
 /** The function of the PostgreSQL store that does the housekeeping, as the first migration makes it. */
 import { SETTINGS } from "./postgres-functions.ts";
 
+/** A sweep ends early when it has moved or dropped about so many rows: what it has locked waits for it. */
+const MOST_WORK = 20_000;
+
 /** The statement that makes the function. @param s the schema, quoted */
 export function sweepFunction(s: string): string {
   return `
@@ -15,6 +18,8 @@ DECLARE
   v_time bigint;
   v_heads integer := 0;
   v_requests integer;
+  -- About how many rows were moved or dropped.
+  v_work bigint := 0;
   -- A session that writes all the time has something fall out of age all the time: not each piece gets a visit of its own.
   v_pause bigint := least(p_settings[2] / 64, 30000);
 BEGIN
@@ -23,6 +28,7 @@ BEGIN
   FOR h IN SELECT * FROM ${s}.head x WHERE x.due <= p_now ORDER BY x.due LIMIT p_count FOR UPDATE SKIP LOCKED LOOP
     v_heads := v_heads + 1;
     v_revision := h.revision;
+    v_work := v_work + h.entries;
     h := ${s}.do_due(h, p_now, p_settings);
     p_wrote := p_wrote OR h.revision <> v_revision;
     SELECT e.revision, e.time INTO v_first, v_time FROM ${s}.event e
@@ -31,6 +37,7 @@ BEGIN
     v_first := coalesce(v_first, h.revision + 1);
     IF v_first > h.oldest THEN
       PERFORM ${s}.trim(h.id, v_first);
+      v_work := v_work + v_first - h.oldest;
       h.oldest := v_first;
     END IF;
     h.due := least(h.expire_time, h.active_time + h.idle_ttl, h.entry_due, greatest(v_time + p_settings[2], p_now + v_pause));
@@ -50,6 +57,7 @@ BEGIN
     ELSE
       PERFORM ${s}.put_head(h);
     END IF;
+    EXIT WHEN v_work > ${MOST_WORK};
   END LOOP;
 
   DELETE FROM ${s}.request q WHERE (q.session, q.request_id) IN (
@@ -60,7 +68,7 @@ BEGIN
   DELETE FROM ${s}.trimmed t WHERE t.at < ${s}.now_ms(NULL) - 3600000
     AND t.xid < (SELECT x.xid FROM ${s}.trimmed x ORDER BY x.xid DESC LIMIT 1);
   DELETE FROM ${s}.listener l WHERE l.until < ${s}.now_ms(NULL);
-  p_more := v_heads = p_count OR v_requests = p_count * 10;
+  p_more := v_heads = p_count OR v_work > ${MOST_WORK} OR v_requests = p_count * 10;
   p_next := least((SELECT min(x.due) FROM ${s}.head x), (SELECT min(q.time) FROM ${s}.request q) + p_settings[3]);
 END $$;
 `;

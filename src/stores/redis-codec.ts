@@ -168,11 +168,16 @@ export function headOf(numbers: Buffer, metadata: Buffer | null, history: number
     expiredRevision: numbers.readDoubleBE(24),
     metadataRevision: numbers.readDoubleBE(32),
     metadata: metadata === null ? undefined : metadataOf(metadata),
-    updateTime: numbers.readDoubleBE(40),
+    updateTime: updateTimeOf(numbers),
     activeTime: numbers.readDoubleBE(48),
     entries: numbers.readDoubleBE(56),
     bytes: numbers.readDoubleBE(64),
   };
+}
+
+/** The time of the last commit in a head as it is stored. */
+export function updateTimeOf(numbers: Buffer): number {
+  return numbers.readDoubleBE(40);
 }
 
 const NOTHING: Buffer = Buffer.alloc(0);

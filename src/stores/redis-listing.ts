@@ -4,7 +4,7 @@ import { compareUtf8 } from "./order.ts";
 import { type Argument, bytes, list, number, sized, text } from "./redis-bytes.ts";
 import type { Call, Calls } from "./redis-calls.ts";
 import { replyOf } from "./redis-calls.ts";
-import { headOf } from "./redis-codec.ts";
+import { headOf, metadataOf, updateTimeOf } from "./redis-codec.ts";
 import { SCRIPTS } from "./redis-scripts.ts";
 
 /** What a listing needs to know of the store. */
@@ -23,10 +23,18 @@ export interface ListingContext {
   maintain(sessions: readonly SessionKey[]): Promise<unknown>;
 }
 
+/** A session as it was found; its head is decoded when it is taken. */
+interface Found {
+  readonly sessionId: string;
+  readonly updateTime: number;
+  readonly numbers: Buffer;
+  readonly metadata: Buffer;
+}
+
 /** What is read of a bucket and not yet taken. */
 interface Reading {
   readonly bucket: number;
-  items: ListedSession[];
+  items: Found[];
   /** Where the bucket goes on; `undefined`: it ends with the items. */
   from: { readonly sessionId: string; readonly updateTime: number } | undefined;
 }
@@ -55,23 +63,20 @@ export async function listSessions(context: ListingContext, query: SessionQuery)
     open = open.filter(({ items }) => items.length > 0);
     const next = firstOf(open, compare);
     if (next === undefined) break;
-    page.push(next.items.shift() as ListedSession);
+    page.push(listed(next.items.shift() as Found, context.history));
   }
   return page;
 }
 
-function byId(a: ListedSession, b: ListedSession): number {
+function byId(a: Found, b: Found): number {
   return compareUtf8(a.sessionId, b.sessionId);
 }
 
-function byTime(a: ListedSession, b: ListedSession): number {
-  return b.head.updateTime - a.head.updateTime || byId(a, b);
+function byTime(a: Found, b: Found): number {
+  return b.updateTime - a.updateTime || byId(a, b);
 }
 
-function firstOf(
-  readings: readonly Reading[],
-  compare: (a: ListedSession, b: ListedSession) => number,
-): Reading | undefined {
+function firstOf(readings: readonly Reading[], compare: (a: Found, b: Found) => number): Reading | undefined {
   let first: Reading | undefined;
   for (const reading of readings) {
     const [item] = reading.items;
@@ -107,7 +112,7 @@ async function read(
         continue;
       }
       const at = text(place);
-      reading.items = itemsOf(list(found), context.history);
+      reading.items = foundIn(list(found));
       reading.from = at === "" ? undefined : { sessionId: at.slice(1), updateTime: number(placeTime) };
       // Nothing here matched, and there is more to look at.
       if (reading.items.length === 0 && reading.from !== undefined) again.push(reading);
@@ -117,13 +122,19 @@ async function read(
   }
 }
 
-function itemsOf(found: readonly unknown[], history: number): ListedSession[] {
-  const items: ListedSession[] = [];
-  for (let i = 0; i < found.length; i += 3) {
-    const { metadata, ...head } = headOf(bytes(found[i + 1]), bytes(found[i + 2]), history);
-    if (metadata !== undefined) items.push({ sessionId: text(found[i]), head: { ...head, metadata } });
+function foundIn(reply: readonly unknown[]): Found[] {
+  const items: Found[] = [];
+  for (let i = 0; i < reply.length; i += 3) {
+    const numbers = bytes(reply[i + 1]);
+    const updateTime = updateTimeOf(numbers);
+    items.push({ sessionId: text(reply[i]), updateTime, numbers, metadata: bytes(reply[i + 2]) });
   }
   return items;
+}
+
+function listed({ sessionId, numbers, metadata }: Found, history: number): ListedSession {
+  const head = headOf(numbers, null, history);
+  return { sessionId, head: { ...head, metadata: metadataOf(metadata) } };
 }
 
 function listArguments(query: SessionQuery, from: Reading["from"], count: number): Argument[] {

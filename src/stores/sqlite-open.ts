@@ -84,7 +84,7 @@ function isWantOfRoom(error: unknown): boolean {
   return number > 0 && [ENOSPC, EDQUOT, EFBIG].includes(number);
 }
 
-/** Runs what will be undone, so that it may use more pages than the file may have. */
+/** Runs a transaction that is undone; it may use more pages than the file may have. */
 export function withoutLimit<Result>(database: Database, run: () => Result): Result {
   const limit = pragma(database, "max_page_count");
   database.exec(`PRAGMA max_page_count = ${MOST_PAGES}`);

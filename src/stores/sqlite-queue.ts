@@ -43,7 +43,7 @@ export interface QueueOptions extends BackendOptions {
   readonly isFull: () => boolean;
   /** Tries to make room in what the files take already. */
   readonly makeRoom: () => void;
-  /** Runs what will be undone, without a limit of the file's size. */
+  /** Runs a transaction that is undone, without a limit of the file's size. */
   readonly withoutLimit: <Result>(run: () => Result) => Result;
   /** Told after each transaction whose sessions have new commits. */
   readonly committed: (sessions: Iterable<SessionKey>) => void;
@@ -202,13 +202,17 @@ export class Queue {
    */
   #lookInVain(job: Job, failure: unknown): void {
     try {
-      this.#begin.run();
-      const unit = new Unit(this.#tables, this.#options, this.now());
-      job.done(this.#options.withoutLimit(() => job.work(unit)));
+      const seen = this.#options.withoutLimit(() => {
+        this.#begin.run();
+        try {
+          return job.work(new Unit(this.#tables, this.#options, this.now()));
+        } finally {
+          this.#undo();
+        }
+      });
+      job.done(seen);
     } catch {
       job.failed(failure);
-    } finally {
-      this.#undo();
     }
   }
 

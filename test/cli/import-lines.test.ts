@@ -319,6 +319,21 @@ test("lines of sessions that are left alone are checked too", async () => {
   expect(error.metadata["line"]).toBe("9");
 });
 
+test("a session too large to be sorted is exported as it comes, and can be imported", async () => {
+  const large = "x".repeat(1_000_000);
+  const entries = Array.from({ length: 18 }, (_, i) => ({ ...OTHER, key: `l${i}`, value: large }));
+  const written = event(2, ...entries.map(({ key }) => ({ key })));
+  const session = { ...SESSION, sessionId: "too large" };
+  const lines = [HEADER, session, OLD, ENTRY, ...entries, EVENTS[0], written, EVENTS[2], END];
+  expect(await importAll(lines)).toMatchObject({ moved: 1 });
+  const exported = (await gathered(exportLines(backend, {}))).map((line) => JSON.parse(line) as Json);
+  const start = exported.findIndex(({ sessionId }) => sessionId === "too large");
+  const own = exported.slice(start, start + lines.length - 2);
+  expect(own[0]).toEqual(session);
+  expect(own).toEqual(expect.arrayContaining(lines.slice(1, -1)));
+  expect(await importAll([HEADER, ...own, END], { overwrite: true })).toMatchObject({ unchanged: 1 });
+});
+
 test("a session larger than what is gathered comes whole, or not at all", async () => {
   const large = "x".repeat(700_000);
   const entries = Array.from({ length: 5 }, (_, i) => ({

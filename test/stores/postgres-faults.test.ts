@@ -1,5 +1,3 @@
-/** What callers of the PostgreSQL backend see when the network, the server or another program gets in the way. */
-import { Client } from "pg";
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { Backend } from "../../src/stores/backend.ts";
 import { type SharedPostgres, sharedPostgres } from "../support/postgres.ts";
@@ -14,7 +12,7 @@ import {
   stateOf,
   until,
 } from "../support/postgres-backend.ts";
-import { DEBIAN_BIN, PASSWORD, PostgresServer } from "../support/postgres-server.ts";
+import { DEBIAN_BIN, PostgresServer } from "../support/postgres-server.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
 
 const REQUEST = { id: "r", fingerprint: "f".repeat(24), kept: bytesOf("kept") };
@@ -310,10 +308,7 @@ async function holdSession(
   sessionId: string,
 ): Promise<() => Promise<void>> {
   const schema = schemaOf(url);
-  const connectionString = `postgres://tester:${encodeURIComponent(PASSWORD)}@127.0.0.1:${server.port}/postgres`;
-  const client = new Client({ connectionString });
-  client.on("error", () => {});
-  await client.connect();
+  const client = await server.connect();
   await client.query("BEGIN");
   await client.query(
     `INSERT INTO ${schema}.head (namespace, session_id, live, revision, born, oldest, expired_revision, metadata_revision,

@@ -1,5 +1,5 @@
 /** How commits reach those who watch a PostgreSQL database: the feed, which is complete, and hints, which make it quick. */
-import { Client } from "pg";
+import type { Client } from "pg";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { DEFAULT_LIMITS } from "../../src/store.ts";
 import type { SessionKey } from "../../src/stores/backend.ts";
@@ -20,7 +20,6 @@ import {
   stateOf,
   until,
 } from "../support/postgres-backend.ts";
-import { PASSWORD } from "../support/postgres-server.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
 
 describe.each(POSTGRES)("$name", ({ share }) => {
@@ -320,11 +319,7 @@ function listenTo(backend: {
 }
 
 async function clientOf(server: SharedPostgres): Promise<Client> {
-  const client = new Client({
-    connectionString: `postgres://tester:${encodeURIComponent(PASSWORD)}@127.0.0.1:${server.port}/postgres`,
-  });
-  client.on("error", () => {});
-  await client.connect();
+  const client = await server.connect();
   onTestFinished(() => client.end());
   return client;
 }

@@ -1,9 +1,11 @@
 /** What is special to the PostgreSQL backend; what all stores must do, the suites of all stores try on it. */
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { WorkflowStateError } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/store.ts";
-import type { Backend, Look } from "../../src/stores/backend.ts";
+import type { Backend, Look, PlanStep } from "../../src/stores/backend.ts";
 import { openPostgres } from "../../src/stores/postgres.ts";
+import { bigintArray } from "../../src/stores/postgres-codec.ts";
+import { Statements } from "../../src/stores/postgres-steps.ts";
 import type { SharedPostgres } from "../support/postgres.ts";
 import {
   bytesOf,
@@ -86,6 +88,29 @@ describe.each(POSTGRES)("$name", ({ share }) => {
       });
       expect((await run(backend, looking("s"))).head).toBeUndefined();
       expect(await backend.sessionKeys(undefined, 10)).toEqual([]);
+    });
+
+    test("that writes nothing is not waited for until it is synced, and one that writes is", async () => {
+      const backend = await openBackendAt(server.fresh());
+      await run(backend, setting("s", "k", "1"));
+      const statements = new Statements(await schemaOf(backend, server));
+      const client = await server.connect();
+      onTestFinished(() => client.end());
+      await client.query("SET synchronous_commit = on");
+      const modeAfter = async (plan: PlanStep): Promise<unknown> => {
+        const { sql, parameters } = statements.plan(plan, bigintArray([256, 1e9, 1e9, 1e4, 1e8]));
+        await client.query("BEGIN");
+        await client.query(sql, [...parameters]);
+        const { rows } = await client.query("SHOW synchronous_commit");
+        await client.query("ROLLBACK");
+        return rows[0];
+      };
+      expect(await modeAfter(setting("s", "k", "2"))).toEqual({ synchronous_commit: "on" });
+      expect(await modeAfter(setting("s", "k", "2", { ifRevision: 9 }))).toEqual({
+        synchronous_commit: "off",
+      });
+      expect(await modeAfter({ ...setting("s", "", ""), writes: [] })).toEqual({ synchronous_commit: "off" });
+      expect(await modeAfter(ending("s"))).toEqual({ synchronous_commit: "on" });
     });
 
     test("adds about as many bytes to the log whether its session has 10 keys or 10,000", async () => {
@@ -440,7 +465,7 @@ async function countReplies(proxy: TcpProxy, during: () => Promise<unknown>): Pr
   await during();
   const tookMs = performance.now() - began;
   proxy.delayMs = 0;
-  return Math.floor(tookMs / (2 * DELAY_MS));
+  return Math.round(tookMs / (2 * DELAY_MS));
 }
 
 /** The schema that a backend made last. */

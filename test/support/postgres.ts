@@ -1,4 +1,5 @@
 /** The PostgreSQL servers that test files share. Each file has schemas of its own in them. */
+import { Client } from "pg";
 import { DEBIAN_BIN, PASSWORD, queryAt } from "./postgres-server.ts";
 import { service } from "./services.ts";
 
@@ -20,8 +21,19 @@ export class SharedPostgres {
 
   /** Runs a statement on a connection of its own. */
   query<Row extends object>(sql: string, parameters: readonly unknown[] = []): Promise<Row[]> {
-    const url = `postgres://tester:${encodeURIComponent(PASSWORD)}@127.0.0.1:${this.port}/postgres`;
-    return queryAt<Row>(url, sql, parameters);
+    return queryAt<Row>(this.#url, sql, parameters);
+  }
+
+  /** A connection of the test's own. */
+  async connect(): Promise<Client> {
+    const client = new Client({ connectionString: this.#url });
+    client.on("error", () => {});
+    await client.connect();
+    return client;
+  }
+
+  get #url(): string {
+    return `postgres://tester:${encodeURIComponent(PASSWORD)}@127.0.0.1:${this.port}/postgres`;
   }
 }
 
