@@ -6,8 +6,8 @@ const config: ViteUserConfig = defineConfig({
     // Starts nothing by itself: servers that test files share run when the first one asks for them.
     globalSetup: ["test/support/global-setup.ts"],
     // Real servers and property tests: generous for a slow machine, short enough to catch a hang.
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     teardownTimeout: 10_000,
     pool: "forks",
     maxWorkers: 2,

@@ -76,8 +76,7 @@ export class Calls {
     const outcomes: (Outcome | undefined)[] = calls.map(() => undefined);
     let pending = calls.map((_, i) => i);
     for (let round = 0; pending.length > 0; round++) {
-      const load = round > 0;
-      await this.#send(calls, pending, outcomes, until, load);
+      await this.#send(calls, pending, outcomes, until, round);
       pending = round < ROUNDS ? await this.#refused(calls, pending, outcomes) : [];
     }
     return outcomes as Outcome[];
@@ -119,7 +118,7 @@ export class Calls {
     which: readonly number[],
     outcomes: (Outcome | undefined)[],
     until: number,
-    load: boolean,
+    round: number,
   ): Promise<void> {
     const clients = await this.#clientsOf(calls, which);
     const confirmations: Map<Client, Promise<boolean> | undefined> = new Map();
@@ -144,11 +143,11 @@ export class Calls {
           continue;
         }
         const writes = call.script?.writes === true;
-        if (load && call.script !== undefined) this.#load(client, call.script, loaded);
+        if (round === 1 && call.script !== undefined) this.#load(client, call.script, loaded);
         pending.add(i);
         const confirm = call.confirm === true && this.#options.wait > 0;
         if (confirm) confirmations.set(client, undefined);
-        send(client, this.#command(call)).then(
+        send(client, this.#command(call, round > 1)).then(
           (reply) => {
             pending.delete(i);
             settle(i, { reply, confirmed: confirm ? confirmations.get(client) : undefined });
@@ -209,9 +208,11 @@ export class Calls {
     send(client, ["SCRIPT", "LOAD", script.source]).catch(() => {});
   }
 
-  #command({ script, keys = [], args }: Call): readonly Argument[] {
+  /** @param whole whether to send the script itself: the server neither knows it nor lets it be loaded */
+  #command({ script, keys = [], args }: Call, whole: boolean): readonly Argument[] {
     if (script === undefined) return args;
-    return ["EVALSHA", this.#digests.get(script) ?? "", String(keys.length), ...keys, ...args];
+    const [how, name] = whole ? ["EVAL", script.source] : ["EVALSHA", this.#digests.get(script) ?? ""];
+    return [how, name, String(keys.length), ...keys, ...args];
   }
 
   async #confirm(client: Client, until: number): Promise<boolean> {

@@ -55,7 +55,7 @@ local candidates = nil
 if BY_TIME and (PREFIX ~= '' or sub(SOURCE, 1, 1) ~= 'i') then
   -- Few of many: sorting them is less to look at than finding them among all, by the time.
   local matching = call('ZLEXCOUNT', IDX, low, high)
-  if matching * matching <= 16 * COUNT * call('ZCARD', TIMES) then
+  if matching * matching <= 2 * COUNT * call('ZCARD', TIMES) then
     candidates = {}
     for _, member in ipairs(call('ZRANGE', IDX, low, high, 'BYLEX')) do
       local id = sub(member, #SOURCE + 1)

@@ -1,4 +1,5 @@
 /** Whether a store can be kept in servers as they are, and how it is laid out there. */
+import { ErrorReply } from "@redis/client";
 import { WorkflowStateError } from "../errors.ts";
 import { list, text } from "./redis-bytes.ts";
 import { failureOf } from "./redis-errors.ts";
@@ -55,6 +56,65 @@ if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('HSET', KEYS[1], 'version'
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return false end
 return redis.call('HMGET', KEYS[1], 'version', 'buckets')
 `;
+
+// Does once all that the scripts do: what a user may not do would stop a script in its middle, and Redis undoes nothing.
+const TRY = `#!lua
+local hash, zset, list, stream = KEYS[1] .. 'hash', KEYS[1] .. 'zset', KEYS[1] .. 'list', KEYS[1] .. 'stream'
+local other = KEYS[1] .. 'other'
+local call = redis.call
+call('DEL', hash, zset, list, stream, other)
+call('TIME')
+call('HSET', hash, 'a', '1', 'b', '2')
+call('HGET', hash, 'a')
+call('HMGET', hash, 'a', 'b')
+call('HGETALL', hash)
+call('HLEN', hash)
+call('HDEL', hash, 'b')
+call('ZADD', zset, 0, 'a', 0, 'b')
+call('ZRANGE', zset, 0, -1)
+call('ZRANGEBYSCORE', zset, '-inf', '+inf')
+call('ZCOUNT', zset, '-inf', '+inf')
+call('ZLEXCOUNT', zset, '-', '+')
+call('ZCARD', zset)
+call('ZSCORE', zset, 'a')
+call('ZREM', zset, 'b')
+call('RPUSH', list, 'a')
+call('LRANGE', list, 0, -1)
+call('LTRIM', list, 1, -1)
+call('XADD', stream, 'MAXLEN', '~', 10, '0-*', 'a', 'b')
+call('EXISTS', hash)
+call('EXPIRE', hash, 60)
+call('RENAME', hash, other)
+call('PERSIST', other)
+call('UNLINK', zset, list, stream, other)
+call('SPUBLISH', ARGV[1], '')
+return 1
+`;
+
+/** Refuses a user who may not do what the scripts do. Fails with STORE_UNAVAILABLE. */
+export async function checkRights(link: Link, tag: string): Promise<void> {
+  // A name of its own for each: several may try at once.
+  const key = `${tag}try${Buffer.from(crypto.getRandomValues(new Uint8Array(9))).toString("hex")}`;
+  // A channel that nobody listens on, though one that needs the same rights.
+  const attempt = ["EVAL", TRY, "1", key, `${tag}tried`];
+  const commands = [attempt, ["HSCAN", key, "0"], ["XRANGE", key, "-", "+"], ["XREVRANGE", key, "+", "-"]];
+  const client = await link.clientOf(tag);
+  for (const command of commands) {
+    await send(client, command).catch((error: unknown) => {
+      const { error: failure } = failureOf(error, false);
+      // Inside a script it is told in other words.
+      const forbidden =
+        error instanceof ErrorReply &&
+        /NOPERM|can't run this|can't publish|No permissions|Unknown Redis command/i.test(error.message);
+      if (!forbidden) throw failure;
+      throw new WorkflowStateError(
+        "STORE_UNAVAILABLE",
+        "This Redis user may not do what the store needs: give it the rights that the docs list.",
+        { cause: error },
+      );
+    });
+  }
+}
 
 /**
  * Finds how a store is laid out, or lays it out; returns the number of its buckets.

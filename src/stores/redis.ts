@@ -42,7 +42,7 @@ import { feedEnd, Hints, readFeed } from "./redis-feed.ts";
 import { type Link, openLink } from "./redis-link.ts";
 import { listSessions } from "./redis-listing.ts";
 import { Mover } from "./redis-moving.ts";
-import { checkServers, openSchema } from "./redis-schema.ts";
+import { checkRights, checkServers, openSchema } from "./redis-schema.ts";
 import { SCRIPTS, type Script } from "./redis-scripts.ts";
 import { parseRedisUrl, type RedisOptions, type RedisTarget } from "./redis-url.ts";
 
@@ -76,6 +76,7 @@ export async function openRedis(url: string, options: BackendOptions & RedisOpti
     const [link] = links as [Link];
     await checkServers(link);
     const buckets = await openSchema(link, prefix, target.buckets);
+    await checkRights(link, tagOf(prefix, 0));
     // Whoever waits for replicas holds up all behind him on the same connection: reads go another way then.
     const plans = wait > 0 ? await connect() : calls;
     return new RedisBackend(links, calls, plans, target, buckets, options);

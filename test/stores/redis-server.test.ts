@@ -141,6 +141,60 @@ describe.runIf(HAS_REDIS)("a server of the store in Redis", () => {
     await server.command("ACL", "DELUSER", "writer");
   });
 
+  test("whose user may not do all that a commit does is refused before anything is done", async () => {
+    const [url, query] = server.fresh().split("?") as [string, string];
+    const as = `${url.replace("//", "//limited:secret@")}?${query}`;
+    const prefix = new URL(`${url}?${query}`).searchParams.get("prefix");
+    for (const missing of [
+      "-xadd",
+      "-rename",
+      "-hset",
+      "-zlexcount",
+      "-spublish",
+      "-hscan",
+      "-xrange",
+      "-script",
+      "resetchannels",
+    ]) {
+      await server.command(
+        "ACL",
+        "SETUSER",
+        "limited",
+        "reset",
+        "on",
+        ">secret",
+        "~*",
+        "&*",
+        "+@all",
+        missing,
+      );
+      const opened = open(as);
+      if (missing === "-script") await run(await opened, plan("s", { a: "1" }));
+      else {
+        await expect(opened).rejects.toMatchObject({
+          reason: "STORE_UNAVAILABLE",
+          message: expect.stringContaining("may not do"),
+        });
+      }
+    }
+    await server.command(
+      "ACL",
+      "SETUSER",
+      "limited",
+      "reset",
+      "on",
+      ">secret",
+      `~{${prefix}*`,
+      `&{${prefix}*`,
+      "+@all",
+    );
+    await run(await open(as), plan("s", { a: "1" }));
+    await expect(open(as.replace("prefix=", "prefix=other"))).rejects.toMatchObject({
+      reason: "STORE_UNAVAILABLE",
+    });
+    await server.command("ACL", "DELUSER", "limited");
+  });
+
   test("that is a replica is no place for a store, and one that becomes one is left", async () => {
     const other = await KillableRedis.start();
     try {

@@ -67,19 +67,16 @@ export class PostgresServer {
   /** Makes a server's files and starts it. */
   static async start(options: ServerOptions = {}): Promise<PostgresServer> {
     const folder = await mkdtemp(join(tmpdir(), "workflow-state-postgres-"));
-    const who = await whoRuns();
-    const bin = options.bin ?? (await npmBin(folder));
-    const server = new PostgresServer(await freePort(), bin, folder, who, options);
-    const password = join(folder, "password");
-    await writeFile(password, PASSWORD);
-    if (who.uid !== undefined && who.gid !== undefined) {
-      await chown(folder, who.uid, who.gid);
-      await chown(password, who.uid, who.gid);
+    try {
+      const bin = options.bin ?? (await npmBin(folder));
+      const server = new PostgresServer(await freePort(), bin, folder, await whoRuns(), options);
+      await server.#initialise();
+      await server.#launch();
+      return server;
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
     }
-    const flags = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=password", `--username=${USER}`];
-    await server.#run("initdb", [`--pgdata=${server.#data}`, `--pwfile=${password}`, ...flags]);
-    await server.#launch();
-    return server;
   }
 
   get #data(): string {
@@ -140,6 +137,18 @@ export class PostgresServer {
   async stop(): Promise<void> {
     await this.halt();
     await rm(this.folder, { recursive: true, force: true });
+  }
+
+  async #initialise(): Promise<void> {
+    const password = join(this.folder, "password");
+    await writeFile(password, PASSWORD);
+    const { uid, gid } = this.#who;
+    if (uid !== undefined && gid !== undefined) {
+      await chown(this.folder, uid, gid);
+      await chown(password, uid, gid);
+    }
+    const flags = ["--no-sync", "--encoding=UTF8", "--locale=C", "--auth=password", `--username=${USER}`];
+    await this.#run("initdb", [`--pgdata=${this.#data}`, `--pwfile=${password}`, ...flags]);
   }
 
   /** Runs a program of PostgreSQL to its end. */
