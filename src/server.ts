@@ -1,11 +1,15 @@
 /** The server: the service on a port, for gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, with or without TLS. */
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
+import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
+import { Health as HealthService } from "../gen/grpc/health/v1/health_pb.ts";
 import { fastPath } from "./server/fast-path.ts";
 import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
 import { Http2 } from "./server/http2.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
+import { Health, healthRoutes, probeStatus } from "./service/health.ts";
+import { reflectionRoutes } from "./service/reflection.ts";
 import { binaryRoutes, jsonRoutes } from "./service/routes.ts";
 import { createService } from "./service.ts";
 import type { EncodedStore, Limits } from "./store.ts";
@@ -30,6 +34,8 @@ export interface ServerOptions {
   readonly onError?: (error: unknown) => void;
   /** Whether the hottest gRPC calls are answered in front of connect's handlers, with the same bytes. Default: true. */
   readonly fastPath?: boolean;
+  /** Whether anybody may ask for the schema (gRPC's reflection protocol). Default: false. */
+  readonly reflection?: boolean;
 }
 
 /** A server that accepts connections. */
@@ -59,7 +65,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
   const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
+  const health = new Health(store);
+  const common = [healthRoutes(health)];
+  if (options.reflection === true) {
+    common.push(reflectionRoutes([WorkflowStateService, HealthService], service.stopping));
+  }
   const onRequest = httpHandler({
+    common,
+    probe: (path) => probeStatus(health, path),
     binary: binaryRoutes(service.rpcs, onError),
     json: jsonRoutes(service.rpcs, onError),
     messageBytes: service.limits.requestBytes,
@@ -95,7 +108,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     socket.on("close", () => sockets.delete(socket));
   });
 
-  const address = await listening(front, host, port);
+  const address = await listening(front, host, port).catch((error: unknown) => {
+    health.stop();
+    throw error;
+  });
   front.on("error", onError);
   const scheme = tls === undefined ? "http" : "https";
   let closed: Promise<void> | undefined;
@@ -120,6 +136,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   async function stop(): Promise<void> {
     const allClosed = new Promise<void>((resolve) => front.close(() => resolve()));
     const deadline = setTimeout(drop, drainTimeoutMs, "destroy");
+    // First of all: whoever balances load must know before the first call is turned away.
+    health.stop();
     const answered = Promise.all([http1.drain(), http2.drain()]);
     service.stop();
     await answered;

@@ -90,6 +90,8 @@ export interface Service {
   readonly limits: Limits;
   /** Ends all streams with SHUTTING_DOWN, now and from now on; a pipeline answers what it has begun. Unary calls go on. */
   stop(): void;
+  /** Aborts when the service is stopped. */
+  readonly stopping: AbortSignal;
 }
 
 /** Makes the service over a store. Closing the store is its owner's. */
@@ -101,6 +103,7 @@ export function createService(store: EncodedStore, options: ServiceOptions = {})
     calls,
     rpcs: rpcsOf(calls),
     limits,
+    stopping: stopping.signal,
     stop: () =>
       stopping.abort(
         new WorkflowStateError("SHUTTING_DOWN", "The server is stopping: call again, on a new connection."),

@@ -20,6 +20,10 @@ export interface HttpHandlerOptions {
   readonly binary: (router: ConnectRouter) => void;
   /** Routes for all others. */
   readonly json: (router: ConnectRouter) => void;
+  /** Routes with one schema for all callers. */
+  readonly common: readonly ((router: ConnectRouter) => void)[];
+  /** The HTTP status that a GET of a path is answered with; `undefined`: there is no such path. */
+  readonly probe: (path: string) => number | undefined;
   /** Bytes of a message, decompressed. */
   readonly messageBytes: number;
   /** How long nothing may happen on the HTTP/2 stream of a unary call, in milliseconds. */
@@ -31,8 +35,8 @@ export interface HttpHandlerOptions {
 /** Makes a listener for `request` events. It never throws. */
 export function httpHandler(options: HttpHandlerOptions): (request: Request, response: Response) => void {
   const { messageBytes, unaryIdleMs, onError } = options;
-  const binary = handlersByPath(options.binary, messageBytes);
-  const json = handlersByPath(options.json, messageBytes);
+  const binary = handlersByPath([options.binary, ...options.common], messageBytes);
+  const json = handlersByPath([options.json, ...options.common], messageBytes);
 
   return (request, response) => {
     try {
@@ -40,7 +44,9 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       const ofBinary = isBinary(request, query);
       const handler = (ofBinary ? binary : json).get(path);
       if (handler === undefined) {
-        answer(response, 404);
+        const probed =
+          request.method === "GET" || request.method === "HEAD" ? options.probe(path) : undefined;
+        answer(response, probed ?? 404);
         return;
       }
       // What an answer did not wait for is still read, so that the caller comes to reading the answer.
@@ -79,7 +85,7 @@ function outgoing(response: Response): NodeJS.EventEmitter {
 }
 
 function handlersByPath(
-  routes: (router: ConnectRouter) => void,
+  routes: readonly ((router: ConnectRouter) => void)[],
   messageBytes: number,
 ): ReadonlyMap<string, UniversalHandler> {
   // Keys must be read as they are, and a lone surrogate or a broken byte refused, not replaced; a value that is nested too
@@ -87,7 +93,7 @@ function handlersByPath(
   const jsonOptions = { textDecoder: jsonText, recursionLimit: 1000, ignoreUnknownFields: false };
   // Bodies are decompressed before (`checkedBody`). What is left is the message in the URL of a GET, which needs no compression.
   const router = createConnectRouter({ acceptCompression: [], readMaxBytes: messageBytes, jsonOptions });
-  routes(router);
+  for (const add of routes) add(router);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 

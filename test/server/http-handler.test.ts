@@ -29,6 +29,8 @@ async function serve(answer: () => Promise<UniversalServerResponse>, unaryIdleMs
   const onError = vi.fn();
   const handler = httpHandler({
     binary: routes(answer),
+    common: [],
+    probe: () => undefined,
     json: () => {},
     messageBytes: 1_000,
     unaryIdleMs,
