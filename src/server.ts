@@ -1,8 +1,9 @@
 /** The server: the service on a port, for gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, with or without TLS. */
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
 import { Health as HealthService } from "../gen/grpc/health/v1/health_pb.ts";
+import { Authenticator, type AuthOptions } from "./server/auth.ts";
 import { fastPath } from "./server/fast-path.ts";
 import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
@@ -23,7 +24,9 @@ export interface ServerOptions {
   /** Limits that differ from the default ones; the store's own should be the same. */
   readonly limits?: Partial<Limits>;
   /** The certificate chain and its key, as PEM. Absent: no TLS. */
-  readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  readonly tls?: ServerTls;
+  /** Who may call, and what each may do. Absent: whoever reaches the server may do everything. */
+  readonly auth?: AuthOptions;
   /** How long a unary call may take, in milliseconds. Default: 60 s. */
   readonly maxTimeoutMs?: number;
   /** How long `close` waits for calls in flight, in milliseconds. Default: 10 s. */
@@ -38,6 +41,17 @@ export interface ServerOptions {
   readonly reflection?: boolean;
 }
 
+/** Certificates, as PEM. */
+export interface ServerTls {
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** The authorities whose client certificates are believed; absent: callers are not asked for one. */
+  readonly clientCa?: string | Buffer | undefined;
+}
+
+/** What can be changed while a server runs; what is absent becomes so. */
+export type Reloadable = Pick<ServerOptions, "tls" | "auth">;
+
 /** A server that accepts connections. */
 export interface RunningServer {
   /** Where it is, for clients: `http://127.0.0.1:7410`. */
@@ -49,6 +63,11 @@ export interface RunningServer {
    * `drainTimeoutMs` drops what is left. Can be called again; `now` drops everything at once.
    */
   close(options?: { readonly now?: boolean }): Promise<void>;
+  /**
+   * Takes new certificates for connections to come, and new rules about callers from the next call on; no connection is lost.
+   * Whether there is TLS, and auth, can't change. Throws if it can't be done, and leaves all as it was.
+   */
+  reload(options: Reloadable): void;
 }
 
 /** Bytes to be sent that nobody takes, or a request that never ends: how long a connection may be so. */
@@ -65,6 +84,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
   const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
+  const authenticator = new Authenticator(options.auth);
+  const { identify } = authenticator;
   const health = new Health(store);
   const common = [healthRoutes(health)];
   if (options.reflection === true) {
@@ -72,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
   const onRequest = httpHandler({
     common,
+    identify,
     probe: (path) => probeStatus(health, path),
     binary: binaryRoutes(service.rpcs, onError),
     json: jsonRoutes(service.rpcs, onError),
@@ -84,7 +106,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     onRequest,
     ...(options.fastPath === false
       ? {}
-      : { fastPath: fastPath(service, { maxTimeoutMs, unaryIdleMs, onError }) }),
+      : { fastPath: fastPath(service, { identify, maxTimeoutMs, unaryIdleMs, onError }) }),
     maxConcurrentStreams: service.limits.streamsPerConnection,
     messageBytes: service.limits.requestBytes,
     pingIntervalMs,
@@ -95,7 +117,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 
   const sockets = new Set<Socket>();
-  const front = createFront(tls, (socket) => {
+  const front = createFront(options, (socket) => {
     socket.setNoDelay(true);
     sniffProtocol(socket, receivers, HANDSHAKE_TIMEOUT_MS);
   });
@@ -131,7 +153,19 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       }
       return closed;
     },
+    reload,
   };
+
+  function reload(next: Reloadable): void {
+    if (
+      (next.tls === undefined) !== (tls === undefined) ||
+      (next.auth === undefined) !== (options.auth === undefined)
+    ) {
+      throw new Error("Whether there is TLS, and authentication, can't change while the server runs.");
+    }
+    if (next.tls !== undefined) (front as TlsServer).setSecureContext(secureContext(next.tls));
+    authenticator.reload(next.auth);
+  }
 
   async function stop(): Promise<void> {
     const allClosed = new Promise<void>((resolve) => front.close(() => resolve()));
@@ -150,17 +184,32 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 }
 
 /** What listens, and gives connections once they are ready to speak HTTP. */
-function createFront(tls: ServerOptions["tls"], onReady: (socket: Socket) => void): Server {
+function createFront({ tls, auth }: Reloadable, onReady: (socket: Socket) => void): Server {
   if (tls === undefined) {
     return createNetServer(onReady);
   }
   const front = createTlsServer(
-    { ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+    {
+      ...secureContext(tls),
+      ALPNProtocols: ["h2", "http/1.1"],
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      requestCert: tls.clientCa !== undefined,
+      // Where there are other credentials, a caller without a certificate may have those.
+      rejectUnauthorized: auth?.keys === undefined && auth?.jwt === undefined,
+    },
     onReady,
   );
   // Who can't agree on TLS is gone; there is nobody to tell.
   front.on("tlsClientError", () => {});
   return front;
+}
+
+function secureContext({ cert, key, clientCa }: ServerTls): {
+  cert: string | Buffer;
+  key: string | Buffer;
+  ca?: string | Buffer;
+} {
+  return { cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) };
 }
 
 function listening(server: Server, host: string, port: number): Promise<AddressInfo> {

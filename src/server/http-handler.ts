@@ -2,12 +2,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { isIPv6 } from "node:net";
-import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { WorkflowStateError } from "../errors.ts";
+import type { Identity } from "../service/access.ts";
 import { saysCallerGone } from "../service/call.ts";
+import { callerKey } from "../service/routes.ts";
 import { jsonText } from "../wire/json-keys.ts";
+import type { Identify } from "./auth.ts";
 import { checkedBody } from "./checked-body.ts";
+import { credentialsOf } from "./credentials.ts";
 import { checkBinaryParts, checkJsonParts } from "./message-parts.ts";
 import { typedRefusals } from "./refusals.ts";
 
@@ -24,6 +29,8 @@ export interface HttpHandlerOptions {
   readonly common: readonly ((router: ConnectRouter) => void)[];
   /** The HTTP status that a GET of a path is answered with; `undefined`: there is no such path. */
   readonly probe: (path: string) => number | undefined;
+  /** Tells who makes a call. */
+  readonly identify: Identify;
   /** Bytes of a message, decompressed. */
   readonly messageBytes: number;
   /** How long nothing may happen on the HTTP/2 stream of a unary call, in milliseconds. */
@@ -58,14 +65,19 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       }
       repairHeaders(request);
       // Throws where the host can't be part of a URL.
-      const call = universalRequestFromNodeRequest(request, response, undefined, undefined);
+      const values = createContextValues();
+      const call = universalRequestFromNodeRequest(request, response, undefined, values);
       // Leaving connect's own iterator would destroy the request, and with it the way back for the answer.
       const received = request.iterator({ destroyOnReturn: false });
       const body = checkedBody(received, call.header, {
         limitBytes: messageBytes,
         check: ofBinary ? (message) => checkBinaryParts(handler.method.input, message) : checkJsonParts,
       });
-      handler({ ...call, body })
+      identified(options.identify, request)
+        .then((caller) => {
+          values.set(callerKey, caller);
+          return handler({ ...call, body });
+        })
         .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
         .catch((error: unknown) => {
           if (!saysCallerGone(error)) {
@@ -77,6 +89,16 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       answer(response, 400);
     }
   };
+}
+
+/** Who makes a call, or what is wrong with the credentials: the handler says that in the caller's protocol. */
+async function identified(identify: Identify, request: Request): Promise<Identity | WorkflowStateError> {
+  try {
+    return await identify(credentialsOf(request));
+  } catch (error) {
+    if (WorkflowStateError.is(error)) return error;
+    throw error;
+  }
 }
 
 /** What says when the answer is sent: the HTTP/2 response itself says so only when its stream is closed. */
