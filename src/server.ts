@@ -85,7 +85,6 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
   const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
   const authenticator = new Authenticator(options.auth);
-  const { identify } = authenticator;
   const health = new Health(store);
   const common = [healthRoutes(health)];
   if (options.reflection === true) {
@@ -93,7 +92,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
   const onRequest = httpHandler({
     common,
-    identify,
+    identify: authenticator,
     probe: (path) => probeStatus(health, path),
     binary: binaryRoutes(service.rpcs, onError),
     json: jsonRoutes(service.rpcs, onError),
@@ -106,7 +105,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     onRequest,
     ...(options.fastPath === false
       ? {}
-      : { fastPath: fastPath(service, { identify, maxTimeoutMs, unaryIdleMs, onError }) }),
+      : { fastPath: fastPath(service, { identify: authenticator, maxTimeoutMs, unaryIdleMs, onError }) }),
     maxConcurrentStreams: service.limits.streamsPerConnection,
     messageBytes: service.limits.requestBytes,
     pingIntervalMs,

@@ -42,11 +42,16 @@ export interface Credentials {
   readonly certificate: () => X509Certificate | undefined;
 }
 
-/** Tells who makes a call; a promise only where that takes time. Throws, or rejects with, UNAUTHENTICATED. */
-export type Identify = (credentials: Credentials) => Identity | Promise<Identity>;
+/** Tells who makes a call. */
+export interface Identify {
+  /** The caller, if that is known at once; `undefined`: `identify` says, or says what is wrong. */
+  known(credentials: Credentials): Identity | undefined;
+  /** The caller. Rejects with UNAUTHENTICATED, or STORE_UNAVAILABLE while the keys of tokens can't be had. */
+  identify(credentials: Credentials): Promise<Identity>;
+}
 
 /** Asks callers who they are. */
-export class Authenticator {
+export class Authenticator implements Identify {
   #rules: Rules;
   readonly #streams: Set<OpenStream> = new Set();
 
@@ -54,8 +59,13 @@ export class Authenticator {
     this.#rules = new Rules(options, this.#streams);
   }
 
-  /** Tells who makes a call. */
-  readonly identify: Identify = (credentials) => this.#rules.identify(credentials);
+  known(credentials: Credentials): Identity | undefined {
+    return this.#rules.known(credentials);
+  }
+
+  identify(credentials: Credentials): Promise<Identity> {
+    return this.#rules.identify(credentials);
+  }
 
   /** From now on other options hold. Streams of callers of whom they say something else end with UNAUTHENTICATED. */
   reload(options: AuthOptions | undefined): void {
@@ -92,22 +102,27 @@ class Rules {
     this.#jwt = options?.jwt && new JwtCallers(options.jwt);
   }
 
-  identify(credentials: Credentials): Identity | Promise<Identity> {
+  known(credentials: Credentials): Identity | undefined {
     if (this.#options === undefined) return ANYBODY;
     const { authorization } = credentials;
-    if (authorization === undefined) {
-      const caller = this.#byCertificate(credentials);
-      if (caller === undefined) throw unauthenticated("This server asks who calls: send credentials.");
-      return this.#identity(caller);
-    }
-    const [, token = ""] = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization) ?? [];
-    const byKey = this.#byKey(token);
-    if (byKey !== undefined) return this.#identity(byKey);
-    const byToken = this.#jwt?.callerOf(token);
-    if (byToken === undefined) throw unauthenticated("The credentials are not valid here.");
-    return byToken instanceof Promise
-      ? byToken.then((caller) => this.#identity(caller))
-      : this.#identity(byToken);
+    const token = tokenOf(authorization);
+    const caller =
+      authorization === undefined
+        ? this.#byCertificate(credentials)
+        : (this.#byKey(token) ?? this.#jwt?.known(token));
+    if (caller === undefined || (caller.expireTime ?? Number.POSITIVE_INFINITY) <= Date.now())
+      return undefined;
+    return this.#identity(caller);
+  }
+
+  async identify(credentials: Credentials): Promise<Identity> {
+    const known = this.known(credentials);
+    if (known !== undefined) return known;
+    const { authorization } = credentials;
+    if (authorization === undefined) throw unauthenticated("This server asks who calls: send credentials.");
+    const caller = await this.#jwt?.verified(tokenOf(authorization));
+    if (caller === undefined) throw unauthenticated("The credentials are not valid here.");
+    return this.#identity(caller);
   }
 
   /** Whether a caller is known by the same as before, and may do the same. */
@@ -127,8 +142,6 @@ class Rules {
       caller = (shown && certificateCaller(this.#options?.certificates ?? [], shown)) ?? null;
       this.#byConnection.set(connection, caller);
     }
-    // A certificate may expire while its connection lives.
-    if (caller?.expireTime !== undefined && caller.expireTime <= Date.now()) return undefined;
     return caller ?? undefined;
   }
 
@@ -147,6 +160,11 @@ class Rules {
     }
     return identity;
   }
+}
+
+/** The token of a header; empty where there is none. */
+function tokenOf(authorization: string | undefined): string {
+  return /^Bearer +([\x21-\x7e]+)$/i.exec(authorization ?? "")?.[1] ?? "";
 }
 
 function grantsOf({ principal, namespaces }: Caller, grants: readonly GrantOptions[]): Grant[] {

@@ -130,12 +130,9 @@ function accessOf(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
 ): Access | undefined {
-  try {
-    const identity = identify(http2Credentials(stream, headers));
-    return identity instanceof Promise ? undefined : new Access(identity, undefined);
-  } catch {
-    return undefined;
-  }
+  const identity = identify.known(http2Credentials(stream, headers));
+  // Who has to choose a namespace, and didn't, is told so by the general handler.
+  return identity?.namespaces.length === 1 ? new Access(identity, undefined) : undefined;
 }
 
 /** The batches of a pipeline as their messages come. */

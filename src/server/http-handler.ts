@@ -94,7 +94,7 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
 /** Who makes a call, or what is wrong with the credentials: the handler says that in the caller's protocol. */
 async function identified(identify: Identify, request: Request): Promise<Identity | WorkflowStateError> {
   try {
-    return await identify(credentialsOf(request));
+    return await identify.identify(credentialsOf(request));
   } catch (error) {
     if (WorkflowStateError.is(error)) return error;
     throw error;

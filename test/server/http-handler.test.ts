@@ -7,8 +7,8 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WorkflowStateService } from "../../gen/agenterra/state/v1/service_pb.ts";
+import { Authenticator } from "../../src/server/auth.ts";
 import { httpHandler } from "../../src/server/http-handler.ts";
-import { ANYBODY } from "../../src/service/access.ts";
 import { framed, http2Request, http2Session, pathOf, serving } from "../support/serving.ts";
 
 /** A handler in place of connect's for GetState. */
@@ -32,7 +32,7 @@ async function serve(answer: () => Promise<UniversalServerResponse>, unaryIdleMs
     binary: routes(answer),
     common: [],
     probe: () => undefined,
-    identify: () => ANYBODY,
+    identify: new Authenticator(undefined),
     json: () => {},
     messageBytes: 1_000,
     unaryIdleMs,

@@ -17,6 +17,8 @@ export interface JwtOptions {
   readonly jwksUrl?: string | undefined;
   /** The issuer's one key, as PEM. */
   readonly publicKey?: string | undefined;
+  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds. Default: 30,000. */
+  readonly jwksCooldownMs?: number | undefined;
   /** The claim that names the namespace, or a list of them. Default: `namespace`. The principal is always `sub`. */
   readonly namespaceClaim?: string | undefined;
 }
@@ -43,8 +45,8 @@ const CLOCK_TOLERANCE_S = 5;
 const MAX_TOKEN_LENGTH = 8_192;
 /** How many tokens are known at once, and for how long without looking at their keys again. */
 const KNOWN = { tokens: 10_000, ms: 60_000 };
-/** How often the keys are fetched at most, whatever tokens come. */
-const JWKS = { cooldownDuration: 30_000, cacheMaxAge: 600_000, timeoutDuration: 5_000 };
+/** How long fetched keys are good for, and how long fetching them may take. */
+const JWKS = { cacheMaxAge: 600_000, timeoutDuration: 5_000 };
 
 /** The callers of an issuer's tokens. */
 export class JwtCallers {
@@ -56,22 +58,21 @@ export class JwtCallers {
     this.#options = options;
     this.#key =
       options.publicKey === undefined
-        ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), JWKS)
+        ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), {
+            ...JWKS,
+            cooldownDuration: options.jwksCooldownMs ?? 30_000,
+          })
         : createPublicKey(options.publicKey);
   }
 
-  /** The caller of a token, at once if it was seen not long ago; `undefined`: it doesn't look like one. */
-  callerOf(token: string): Caller | Promise<Caller> | undefined {
-    if (token.length > MAX_TOKEN_LENGTH || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
-    // Not the token itself: what is kept in memory must not serve to call.
-    const known = createHash("sha256").update(token).digest("base64");
-    const caller = this.#known.get(known);
-    if (caller === undefined) return this.#verified(token, known);
-    if ((caller.expireTime ?? 0) <= Date.now()) throw invalid();
-    return caller;
+  /** The caller of a token that was seen not long ago. */
+  known(token: string): Caller | undefined {
+    return this.#known.get(digest(token));
   }
 
-  async #verified(token: string, known: string): Promise<Caller> {
+  /** The caller of a token; `undefined`: it doesn't look like one. Rejects with UNAUTHENTICATED, STORE_UNAVAILABLE. */
+  async verified(token: string): Promise<Caller | undefined> {
+    if (token.length > MAX_TOKEN_LENGTH || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
     const { issuer, audience, algorithms, namespaceClaim = "namespace" } = this.#options;
     const rules = {
       issuer,
@@ -93,7 +94,7 @@ export class JwtCallers {
         expireTime: (Number(payload.exp) + CLOCK_TOLERANCE_S) * 1_000,
         knownBy: this.#options,
       };
-      this.#known.set(known, caller);
+      this.#known.set(digest(token), caller);
       return caller;
     } catch (error) {
       if (error instanceof errors.JOSEError && !isUnreachable(error)) throw invalid(error);
@@ -107,6 +108,11 @@ export class JwtCallers {
       );
     }
   }
+}
+
+/** What a token is known by: what is kept in memory must not serve to call. */
+function digest(token: string): string {
+  return createHash("sha256").update(token).digest("base64");
 }
 
 function isUnreachable(error: errors.JOSEError): boolean {
