@@ -9,6 +9,7 @@ import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
 import { Http2 } from "./server/http2.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
+import type { PrincipalLimits } from "./service/gate.ts";
 import { Health, healthRoutes, probeStatus } from "./service/health.ts";
 import { reflectionRoutes } from "./service/reflection.ts";
 import { binaryRoutes, jsonRoutes } from "./service/routes.ts";
@@ -25,6 +26,8 @@ export interface ServerOptions {
   readonly limits?: Partial<Limits>;
   /** The certificate chain and its key, as PEM. Absent: no TLS. */
   readonly tls?: ServerTls;
+  /** What each principal may take at once and over time; without `auth`, all callers are one. */
+  readonly perPrincipal?: PrincipalLimits;
   /** Who may call, and what each may do. Absent: whoever reaches the server may do everything. */
   readonly auth?: AuthOptions;
   /** How long a unary call may take, in milliseconds. Default: 60 s. */
@@ -83,7 +86,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { onError = printError, pingIntervalMs = 20_000 } = options;
 
   const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
-  const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
+  const { perPrincipal = {} } = options;
+  const service = createService(store, {
+    maxTimeoutMs,
+    perPrincipal,
+    ...(limits === undefined ? {} : { limits }),
+  });
   const authenticator = new Authenticator(options.auth);
   const health = new Health(store);
   const common = [healthRoutes(health)];

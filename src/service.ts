@@ -13,6 +13,7 @@ import { WorkflowStateError } from "./errors.ts";
 import { allowedBatch, RULES, type Rule } from "./service/access.ts";
 import { fitting, fittingEvent, trimmed, trimmedResults } from "./service/answer-size.ts";
 import { bounded, type Call, endingWith, streamEnd, until } from "./service/call.ts";
+import { Gate, type PrincipalLimits } from "./service/gate.ts";
 import type * as Store from "./store.ts";
 import {
   type CallContext,
@@ -31,6 +32,8 @@ export interface ServiceOptions {
   readonly limits?: Partial<Limits>;
   /** How long a unary call may take, in milliseconds, whatever its caller says. Default: 60 s. Streams have no limit. */
   readonly maxTimeoutMs?: number;
+  /** What each principal may take at once and over time. */
+  readonly perPrincipal?: PrincipalLimits;
 }
 
 type Methods = (typeof WorkflowStateService)["method"];
@@ -99,7 +102,13 @@ export interface Service {
 export function createService(store: EncodedStore, options: ServiceOptions = {}): Service {
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
   const stopping = new AbortController();
-  const calls = callsOf(store, limits, options.maxTimeoutMs ?? 60_000, stopping.signal);
+  const gate = new Gate(options.perPrincipal ?? {}, limits.operations);
+  const calls = callsOf(store, {
+    limits,
+    gate,
+    maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
+    stopping: stopping.signal,
+  });
   return {
     calls,
     rpcs: rpcsOf(calls),
@@ -113,8 +122,33 @@ export function createService(store: EncodedStore, options: ServiceOptions = {})
 }
 
 /** The calls over a store: its own, within their deadlines, with answers that fit. */
-function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stopping: AbortSignal): Calls {
+function callsOf(
+  store: EncodedStore,
+  around: {
+    readonly limits: Limits;
+    readonly gate: Gate;
+    readonly maxTimeoutMs: number;
+    readonly stopping: AbortSignal;
+  },
+): Calls {
+  const { limits, gate, maxTimeoutMs, stopping } = around;
   const { requestBytes } = limits;
+
+  /** Runs a call with one answer, of so many operations, as its principal and its deadline let it. */
+  async function admitted<Answer>(
+    call: Call,
+    operations: number,
+    run: (signal: AbortSignal) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { principal } = call.access.identity;
+    gate.take(principal, operations);
+    const leave = gate.enter(principal, "calls");
+    try {
+      return await bounded(call, maxTimeoutMs, run);
+    } finally {
+      leave();
+    }
+  }
 
   /** A call with one answer, if its rule allows it. */
   function unary<Request, Answer>(
@@ -122,7 +156,7 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
     run: (request: Request, context: CallContext) => Promise<Answer>,
   ): (request: Request, call: Call) => Promise<Answer> {
     return (request, call) =>
-      bounded(call, maxTimeoutMs, async (signal) => {
+      admitted(call, 1, async (signal) => {
         rule(call.access, request);
         return run(request, { namespace: call.access.namespace, signal });
       });
@@ -136,11 +170,15 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
     begin: (context: CallContext) => AsyncIterable<T>,
   ): AsyncGenerator<T> {
     rule(call.access, request);
+    const { principal } = call.access.identity;
+    gate.take(principal, 1);
+    const leave = gate.enter(principal, "streams");
     const end = streamEnd(call, stopping);
     try {
       yield* until(begin({ namespace: call.access.namespace, signal: end.signal }), end.signal);
     } finally {
       end.unlink();
+      leave();
     }
   }
 
@@ -159,7 +197,7 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
     listState: unary(RULES.listState, (request, context) => store.listState(request, context)),
     commit: unary(RULES.commit, (request, context) => store.commit(request, context)),
     batch(batch, call) {
-      return bounded(call, maxTimeoutMs, async (signal) => {
+      return admitted(call, batch.operations.length + batch.refused.size, async (signal) => {
         checkCount(batch, limits);
         const allowed = allowedBatch(call.access, batch);
         const results = await store.batch(allowed.operations, { namespace: call.access.namespace, signal });
@@ -167,11 +205,14 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
       });
     },
     async *pipeline(batches, call) {
+      const { principal } = call.access.identity;
+      const leave = gate.enter(principal, "streams");
       // The store may take batches ahead of its answers: what it doesn't see of them waits here, in the same order.
       const begun: BatchFromWire[] = [];
       async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
         for await (const batch of endingWith(batches, stopping)) {
           checkCount(batch, limits);
+          gate.take(principal, batch.operations.length + batch.refused.size);
           const allowed = allowedBatch(call.access, batch);
           begun.push(allowed);
           yield allowed.operations;
@@ -186,6 +227,7 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
         }
       } finally {
         end.unlink();
+        leave();
       }
       stopping.throwIfAborted();
     },
