@@ -3,6 +3,8 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // Starts nothing by itself: servers that test files share run when the first one asks for them.
+    globalSetup: ["test/support/global-setup.ts"],
     // Real servers and property tests: generous for a slow machine, short enough to catch a hang.
     testTimeout: 20_000,
     hookTimeout: 30_000,

@@ -40,7 +40,8 @@ export type ErrorReason =
   | "OUTCOME_UNKNOWN"
   | "SHUTTING_DOWN"
   | "UNAUTHENTICATED"
-  | "PERMISSION_DENIED";
+  | "PERMISSION_DENIED"
+  | "VALUE_UNREADABLE";
 
 /** Each reason with its code: the only place that says which belongs to which. */
 export const CODE_OF_REASON: Readonly<Record<ErrorReason, ErrorCode>> = {
@@ -68,6 +69,7 @@ export const CODE_OF_REASON: Readonly<Record<ErrorReason, ErrorCode>> = {
   SHUTTING_DOWN: "UNAVAILABLE",
   UNAUTHENTICATED: "UNAUTHENTICATED",
   PERMISSION_DENIED: "PERMISSION_DENIED",
+  VALUE_UNREADABLE: "FAILED_PRECONDITION",
 };
 
 /** A check that did not hold. */

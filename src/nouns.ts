@@ -81,12 +81,14 @@ export interface Check {
 
 /** One change of a commit. */
 export type Change<F extends Form = JsonForm> =
-  /** Write a value. `ttlMs` absent or 0: it does not expire, also if it did before. */
+  /** Write a value. `ttlMs` absent or 0: it does not expire, also if it did before, unless `keepExpiry` leaves that as it is. */
   | {
       readonly kind: "set";
       readonly key: string;
       readonly value: F["value"];
       readonly ttlMs?: number | undefined;
+      /** Only without a `ttlMs`. */
+      readonly keepExpiry?: boolean | undefined;
     }
   /** Remove a key, if it is there. */
   | { readonly kind: "delete"; readonly key: string }

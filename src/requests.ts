@@ -22,9 +22,16 @@ export interface Page {
   readonly pageToken?: string | undefined;
 }
 
-/** Makes a retry of a write safe; at most 128 bytes. */
+/** Makes a retry of a write safe. */
 export interface Replayable {
+  /** At most 128 bytes; absent or `""`: none. */
   readonly requestId?: string | undefined;
+  /**
+   * What tells this write from another with its `requestId`, at most 128 bytes; absent or `""`: all that it carries. For callers
+   * that encrypt values and so never send the same bytes twice: a repeated write gets the first answer, with the values of
+   * the first. Needs a `requestId`.
+   */
+  readonly requestFingerprint?: string | undefined;
 }
 
 /** Which session to read. */
@@ -148,18 +155,22 @@ export interface CommitResponse<F extends Form = JsonForm> {
 }
 
 /** Which session to copy, and to where. */
-export interface ForkSessionRequest extends Replayable {
+export interface ForkSessionRequest<F extends Form = JsonForm> extends Replayable {
   readonly sessionId: string;
   readonly atRevision?: number | undefined;
   readonly newSessionId: string;
+  /** Values to store in place of the copied ones, by key; of keys that are not copied: ignored. Absent or empty: none. */
+  readonly values?: F["state"] | undefined;
 }
 
 /** Which content to give back to a session. */
-export interface RestoreSessionRequest extends Replayable {
+export interface RestoreSessionRequest<F extends Form = JsonForm> extends Replayable {
   readonly sessionId: string;
   /** 1 or more. */
   readonly atRevision: number;
   readonly ifRevision?: number | undefined;
+  /** Values to store in place of the old ones, by key; of keys that are not brought back: ignored. Absent or empty: none. */
+  readonly values?: F["state"] | undefined;
 }
 
 /** Which events to list. */

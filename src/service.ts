@@ -74,8 +74,14 @@ export interface Calls {
   commit(request: Store.CommitRequest<EncodedForm>, call: Call): Promise<Store.CommitResponse<EncodedForm>>;
   batch(batch: BatchFromWire, call: Call): Promise<Store.Result<EncodedForm>[]>;
   pipeline(batches: AsyncIterable<BatchFromWire>, call: Call): AsyncIterable<Store.Result<EncodedForm>[]>;
-  forkSession(request: Store.ForkSessionRequest, call: Call): Promise<Store.Session<EncodedForm>>;
-  restoreSession(request: Store.RestoreSessionRequest, call: Call): Promise<Store.Session<EncodedForm>>;
+  forkSession(
+    request: Store.ForkSessionRequest<EncodedForm>,
+    call: Call,
+  ): Promise<Store.Session<EncodedForm>>;
+  restoreSession(
+    request: Store.RestoreSessionRequest<EncodedForm>,
+    call: Call,
+  ): Promise<Store.Session<EncodedForm>>;
   listEvents(request: Store.ListEventsRequest, call: Call): Promise<Store.ListEventsResponse<EncodedForm>>;
   watchSession(
     request: Store.WatchSessionRequest,

@@ -50,6 +50,7 @@ export type TypedChange<S extends Schemas> =
         readonly key: K;
         readonly value: InputOf<S, K>;
         readonly ttlMs?: number | undefined;
+        readonly keepExpiry?: boolean | undefined;
       };
     }[KeyOf<S>]
   | { readonly kind: "delete"; readonly key: KeyOf<S> }

@@ -14,7 +14,8 @@
  *   the session lives. Times have millisecond precision.
  * - Keys and ids must be ordered as their UTF-8 bytes compare.
  * - A write repeated with its `requestId` within the retention must return the first answer and write nothing; with other
- *   content it must fail with REQUEST_ID_REUSED. A request id belongs to one session (of a fork: the new one). A write that
+ *   content it must fail with REQUEST_ID_REUSED. Where the write has a `requestFingerprint`, that is its content: its values
+ *   may be others than the first time, and the first answer must come with the first values. A request id belongs to one session (of a fork: the new one). A write that
  *   failed is not remembered.
  * - The last `history` revisions must stay readable with their values; older ones must fail with HISTORY_COMPACTED, ones
  *   not made yet with FUTURE_REVISION. The history outlives a deletion by the retention. At a revision at which the session
@@ -108,12 +109,15 @@ export interface EncodedStore {
     context?: CallContext,
   ): AsyncIterable<Result<EncodedForm>[]>;
   /** Copies a session. Fails with SESSION_NOT_FOUND, SESSION_EXISTS, HISTORY_COMPACTED, FUTURE_REVISION. */
-  forkSession(request: ForkSessionRequest, context?: CallContext): Promise<Session<EncodedForm>>;
+  forkSession(request: ForkSessionRequest<EncodedForm>, context?: CallContext): Promise<Session<EncodedForm>>;
   /**
    * Gives a session the state, workflow, user and labels it had at a revision; brings back a deleted session, never an expired one.
    * Fails with SESSION_NOT_FOUND, REVISION_MISMATCH, HISTORY_COMPACTED, FUTURE_REVISION.
    */
-  restoreSession(request: RestoreSessionRequest, context?: CallContext): Promise<Session<EncodedForm>>;
+  restoreSession(
+    request: RestoreSessionRequest<EncodedForm>,
+    context?: CallContext,
+  ): Promise<Session<EncodedForm>>;
   /** Lists events. Fails with HISTORY_COMPACTED, FUTURE_REVISION, INVALID_PAGE_TOKEN. */
   listEvents(request: ListEventsRequest, context?: CallContext): Promise<ListEventsResponse<EncodedForm>>;
   /**

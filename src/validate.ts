@@ -24,6 +24,7 @@ import type {
   ListStateRequest,
   Operation,
   Page,
+  Replayable,
   RestoreSessionRequest,
   SaveSessionRequest,
   SessionFilter,
@@ -31,6 +32,9 @@ import type {
   SetStateRequest,
   WatchSessionRequest,
 } from "./store.ts";
+import { utf8Length } from "./utf8.ts";
+
+export { utf8Length } from "./utf8.ts";
 
 /** Bytes of a request id. */
 export const MAX_REQUEST_ID_BYTES = 128;
@@ -97,27 +101,6 @@ function scan(bytes: Uint8Array, limits: Limits, field: string | undefined, norm
   });
 }
 
-/** The bytes of a text in UTF-8; -1 if it has a lone surrogate. */
-export function utf8Length(text: string): number {
-  const length = text.length;
-  let bytes = length;
-  for (let i = 0; i < length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit < 0x80) continue;
-    if (unit < 0x800) {
-      bytes += 1;
-    } else if (unit < 0xd800 || unit > 0xdfff) {
-      bytes += 2;
-    } else {
-      if (unit > 0xdbff || ++i === length) return -1;
-      const low = text.charCodeAt(i);
-      if (low < 0xdc00 || low > 0xdfff) return -1;
-      bytes += 2;
-    }
-  }
-  return bytes;
-}
-
 /** Checks a session id: 1 to `limits.sessionIdBytes` bytes of well-formed UTF-8. Fails with INVALID_SESSION_ID. */
 export function checkSessionId(id: string, limits: Limits, field = "session_id"): void {
   const problem = textProblem(id, 1, limits.sessionIdBytes);
@@ -165,7 +148,7 @@ export function checkSaveSession(request: SaveSessionRequest<EncodedForm>, limit
   checkRevision(request.ifRevision, "if_revision");
   checkTtl(request.ttlMs, "ttl");
   checkTtl(request.idleTtlMs, "idle_ttl");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkReplayable(request);
 }
 
 /** Checks a request of `deleteSession`. */
@@ -173,7 +156,7 @@ export function checkDeleteSession(request: DeleteSessionRequest, limits: Limits
   checkObject(request, "request");
   checkSessionId(request.sessionId, limits);
   checkRevision(request.ifRevision, "if_revision");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkReplayable(request);
 }
 
 /** Checks a request of `listSessions`. */
@@ -215,7 +198,7 @@ export function checkSetState(request: SetStateRequest<EncodedForm>, limits: Lim
   checkKey(request.key, limits);
   checkRevision(request.ifRevision, "if_revision");
   checkTtl(request.ttlMs, "ttl");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkReplayable(request);
 }
 
 /** Checks a request of `deleteState`. */
@@ -224,7 +207,7 @@ export function checkDeleteState(request: DeleteStateRequest, limits: Limits): v
   checkSessionId(request.sessionId, limits);
   checkKey(request.key, limits);
   checkRevision(request.ifRevision, "if_revision");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkReplayable(request);
 }
 
 /** Checks a request of `listState`. */
@@ -259,7 +242,7 @@ export function checkCommit(request: CommitRequest<EncodedForm>, limits: Limits)
   }
   checkRevision(request.ifRevision, "if_revision");
   if (metadata !== undefined) checkMetadata(metadata);
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkReplayable(request);
 }
 
 const CHANGE_KINDS: ReadonlySet<unknown> = new Set(["set", "delete", "increment", "append", "merge"]);
@@ -274,6 +257,12 @@ function checkChange(change: Change<EncodedForm> | undefined, limits: Limits, in
   switch (change.kind) {
     case "set":
       if (!isTtl(change.ttlMs)) throw invalidTtl(`changes[${index}].set.ttl`);
+      if (change.keepExpiry === undefined || change.keepExpiry === false) return;
+      if (change.keepExpiry !== true || change.ttlMs)
+        throw invalid(
+          `changes[${index}].set.keep_expiry`,
+          "must be true or false, and false where there is a ttl",
+        );
       return;
     case "delete":
     case "merge":
@@ -327,24 +316,26 @@ export function checkOperation(operation: Operation<EncodedForm>, limits: Limits
   }
 }
 
-/** Checks a request of `forkSession`. */
-export function checkFork(request: ForkSessionRequest, limits: Limits): void {
+/** Checks a request of `forkSession`, apart from the bytes of its values. */
+export function checkFork(request: ForkSessionRequest<EncodedForm>, limits: Limits): void {
   checkObject(request, "request");
   checkSessionId(request.sessionId, limits);
   checkRevision(request.atRevision, "at_revision");
   checkSessionId(request.newSessionId, limits, "new_session_id");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkValues(request.values, limits);
+  checkReplayable(request);
 }
 
-/** Checks a request of `restoreSession`. */
-export function checkRestore(request: RestoreSessionRequest, limits: Limits): void {
+/** Checks a request of `restoreSession`, apart from the bytes of its values. */
+export function checkRestore(request: RestoreSessionRequest<EncodedForm>, limits: Limits): void {
   checkObject(request, "request");
   checkSessionId(request.sessionId, limits);
   if (!isRevision(request.atRevision) || request.atRevision === 0) {
     throw invalid("at_revision", "must be a revision, 1 or more");
   }
   checkRevision(request.ifRevision, "if_revision");
-  checkText(request.requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkValues(request.values, limits);
+  checkReplayable(request);
 }
 
 /** Checks a request of `listEvents`. */
@@ -362,6 +353,19 @@ export function checkWatchSession(request: WatchSessionRequest, limits: Limits):
   checkSessionId(request.sessionId, limits);
   checkRevision(request.afterRevision, "after_revision");
   checkText(request.keyPrefix, limits.keyBytes, "key_prefix");
+}
+
+function checkReplayable({ requestId, requestFingerprint }: Replayable): void {
+  checkText(requestId, MAX_REQUEST_ID_BYTES, "request_id");
+  checkText(requestFingerprint, MAX_REQUEST_ID_BYTES, "request_fingerprint");
+  if (requestFingerprint && !requestId) throw invalid("request_fingerprint", "needs a request_id");
+}
+
+/** Checks the keys of values that a fork or restore is given. */
+function checkValues(values: EncodedForm["state"] | undefined, limits: Limits): void {
+  if (values === undefined) return;
+  if (!(values instanceof Map)) throw invalid("values", "must be a Map");
+  for (const key of values.keys()) checkKey(key, limits, "values");
 }
 
 /** What is wrong with a text that must have `least` (0 or 1) to `most` bytes, or nothing. */

@@ -1,5 +1,4 @@
 /** The program as its users start it: real processes, real ports, real signals. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
@@ -13,6 +12,7 @@ import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
 import manifest from "../package.json" with { type: "json" };
 import { settingsOf } from "../src/cli/config.ts";
 import { main } from "../src/cli/program.ts";
+import { type CliRun, startCli } from "./support/run-cli.ts";
 import { selfSigned } from "./support/self-signed.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "workflow-state-cli-"));
@@ -28,41 +28,12 @@ const identity = selfSigned();
 const tlsKey = file("key.pem", identity.key);
 const tlsCert = file("cert.pem", identity.cert);
 
-interface Run {
-  readonly child: ChildProcess;
-  readonly output: () => string;
-  readonly errors: () => string;
-  /** Settles with the exit code, or the signal that killed it. */
-  readonly ended: Promise<unknown>;
-}
-
-function run(args: readonly string[], env: Record<string, string> = {}): Run {
-  const cli = join(import.meta.dirname, "../src/cli.ts");
-  const clean = Object.entries(process.env).filter(
-    ([name]) => !/^(?:WORKFLOW_STATE_|NODE_OPTIONS|VITEST)/.test(name),
-  );
-  const child = spawn(process.execPath, [cli, ...args], { env: { ...Object.fromEntries(clean), ...env } });
-  onTestFinished(() => {
-    child.kill("SIGKILL");
-  });
-  let output = "";
-  let errors = "";
-  child.stdout.on("data", (chunk) => {
-    output += chunk;
-  });
-  child.stderr.on("data", (chunk) => {
-    errors += chunk;
-  });
-  const ended = once(child, "close").then(([code, signal]) => code ?? signal);
-  return { child, output: () => output, errors: () => errors, ended };
-}
-
 /** Runs a server until it says where it listens. */
 async function serve(
   args: readonly string[],
   env: Record<string, string> = {},
-): Promise<Run & { readonly url: string }> {
-  const started = run(["serve", ...args], env);
+): Promise<CliRun & { readonly url: string }> {
+  const started = startCli(["serve", ...args], env);
   await vi.waitUntil(() => started.output().includes("\n") || started.child.exitCode !== null, {
     timeout: 15_000,
   });
@@ -188,7 +159,7 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
       taken.close();
     });
     const { port } = taken.address() as { port: number };
-    const { ended, errors, output } = run(["serve", "--listen", `127.0.0.1:${port}`]);
+    const { ended, errors, output } = startCli(["serve", "--listen", `127.0.0.1:${port}`]);
     expect(await ended).toBe(2);
     expect(errors()).toBe(`workflow-state: can't listen on 127.0.0.1, port ${port}: the port is in use\n`);
     expect(output()).toBe("");
@@ -212,6 +183,20 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
     ["a store of no kind", ["serve", "--store", "bogus:"], /can't open the store/],
     ["another server as the store", ["serve", "--store", "http://localhost:1"], /another server/],
     ["a duration that is none", ["serve", "--drain-timeout", "10"], /no duration/],
+    ["a history that is none", ["serve", "--history", "0"], /--history must be a whole number from 1/],
+    ["a history that is no number", ["serve", "--history", "1e3"], /--history must be a whole number from 1/],
+    ["a history of no length", ["serve", "--history-age", "0s"], /--history-age must be longer/],
+    ["a retention that is none", ["serve", "--request-retention", "long"], /"long" is no duration/],
+    [
+      "a file of keys that is not there",
+      ["serve", "--encryption-keys", "/nowhere"],
+      /can't be read \(ENOENT\)/,
+    ],
+    [
+      "an option of a SQLite file",
+      ["serve", "--store", "sqlite:./secret.db?mode=ro"],
+      /can't open the store/,
+    ],
     ["a key without a certificate", ["serve", "--tls-key", tlsKey], /both --tls-key and --tls-cert/],
     ["a certificate that is not there", ["serve", "--tls-key", tlsKey, "--tls-cert", "/nowhere"], /ENOENT/],
     [
@@ -253,6 +238,16 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
       /no setting of memory "bogus"/,
     ],
     [
+      "a setting of retention that does not exist",
+      ["serve", "--config", file("bogus-retention.json", { retention: { maxBytes: 1 } })],
+      /no setting of retention "maxBytes"/,
+    ],
+    [
+      "a retention that is no number",
+      ["serve", "--config", file("text-retention.json", { retention: { history: "9" } })],
+      /"history" must be a whole number from 1/,
+    ],
+    [
       "a depth that others can't read",
       ["serve", "--config", file("deep.json", { limits: { valueDepth: 33 } })],
       /from 1 to 32/,
@@ -274,6 +269,40 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
     expect(said.trimEnd()).not.toContain("\n");
     expect(said).not.toContain("secret");
   });
+});
+
+test.each(["postgres://user:secret@127.0.0.1:1/db", "redis://user:secret@127.0.0.1:1"])(
+  "a store that can't be reached ends it with 1 and says so in one line: %s",
+  async (store) => {
+    const { ended, errors, output } = startCli(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+    expect(await ended).toBe(1);
+    expect(output()).toBe("");
+    expect(errors()).toMatch(/^workflow-state: can't open the store: .*\n$/);
+    expect(errors()).not.toContain("secret");
+  },
+);
+
+test("what it keeps in a file is there when it is started again", async () => {
+  const store = `sqlite:${join(folder, "kept.db")}`;
+  for (const revision of [1n, 2n]) {
+    const { url, child, ended } = await serve([
+      "--listen",
+      "127.0.0.1:0",
+      "--store",
+      store,
+      "--history",
+      "1",
+    ]);
+    const client = createClient(WorkflowStateService, createGrpcTransport({ baseUrl: url }));
+    const value = { kind: { case: "boolValue" as const, value: true } };
+    expect((await client.setState({ sessionId: "s", key: "k", value })).entry?.revision).toBe(revision);
+    if (revision === 2n) {
+      const past = client.getState({ sessionId: "s", key: "k", atRevision: 1n });
+      await expect(past).rejects.toThrow(/no longer kept/);
+    }
+    child.kill("SIGTERM");
+    expect(await ended).toBe(0);
+  }
 });
 
 describe("in this process", () => {
@@ -329,6 +358,7 @@ describe("settings", () => {
       drainTimeoutMs: 10_000,
       limits: {},
       memory: {},
+      retention: {},
     });
   });
 
@@ -347,6 +377,27 @@ describe("settings", () => {
       drainTimeoutMs: 500,
       limits: {},
       memory: {},
+      retention: {},
+    });
+  });
+
+  test("what is kept: an option counts more than the file, whichever section says it there", () => {
+    const config = file("retention.json", {
+      store: "sqlite:./state.db",
+      retention: { history: 2, historyAgeMs: 3, requestRetentionMs: 4 },
+      memory: { history: 5, historyAgeMs: 6, maxBytes: 7 },
+    });
+    expect(settingsOf({ config })).toMatchObject({
+      store: "sqlite:./state.db",
+      retention: { history: 2, historyAgeMs: 3, requestRetentionMs: 4 },
+      memory: { history: 5, historyAgeMs: 6, maxBytes: 7 },
+    });
+    const asked = { history: "9", historyAge: "7d", requestRetention: "2h" };
+    const kept = { history: 9, historyAgeMs: 604_800_000, requestRetentionMs: 7_200_000 };
+    expect(settingsOf({ config, ...asked, store: "memory:" })).toMatchObject({
+      store: "memory:",
+      retention: kept,
+      memory: { ...kept, maxBytes: 7 },
     });
   });
 
@@ -362,15 +413,19 @@ describe("settings", () => {
 
 describe("help", () => {
   test("--version is the package's, --help names the options, both end with 0", async () => {
-    const version = run(["--version"]);
+    const version = startCli(["--version"]);
     expect(await version.ended).toBe(0);
     expect(version.output()).toBe(`${manifest.version}\n`);
-    const help = run(["serve", "--help"]);
+    const help = startCli(["serve", "--help"]);
     expect(await help.ended).toBe(0);
     for (const option of [
       "--listen",
       "--store",
       "--config",
+      "--encryption-keys",
+      "--history",
+      "--history-age",
+      "--request-retention",
       "--tls-key",
       "--tls-cert",
       "--drain-timeout",
@@ -401,7 +456,7 @@ describe("help", () => {
       ["false", 2],
       ["0", 2],
     ] as const) {
-      const { ended, errors } = run(["serve", "--listen", "0.0.0.0:0"], {
+      const { ended, errors } = startCli(["serve", "--listen", "0.0.0.0:0"], {
         WORKFLOW_STATE_INSECURE_NO_AUTH: value,
       });
       expect(await ended).toBe(code);

@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { type ConformanceHarness, conformanceCases } from "../src/conformance.ts";
-import { DEFAULT_LIMITS, type EncodedStore, type Limits, type WorkflowStateStore } from "../src/store.ts";
+import { DEFAULT_LIMITS, type Limits, type WorkflowStateStore } from "../src/store.ts";
 import { jsonStore } from "../src/stores/json.ts";
-import { ClockedMemory, nameOf, openRemote, serve, WIRES } from "./support/stores.ts";
+import { memoryStore } from "../src/stores/memory.ts";
+import { STORE_KINDS, TestClock } from "./support/stores.ts";
+import { nameOf, openRemote, serve, WIRES } from "./support/wires.ts";
 
 const HISTORY = 8;
 
@@ -16,17 +18,24 @@ const LIMITS: Limits = {
   checks: 100,
 };
 
-/** What makes a store under test over a memory store, and adds what must be undone to a list. */
-type Open = (memory: EncodedStore, closing: (() => Promise<void>)[]) => Promise<WorkflowStateStore>;
+/** What makes a store under test; what must be undone is added to a list. */
+type Open = (clock: TestClock, closing: (() => Promise<void>)[]) => Promise<WorkflowStateStore>;
 
-const STORES: Record<string, Open> = {
-  memory: async (memory) => jsonStore(memory, { limits: LIMITS }),
-};
+const STORES: Record<string, Open> = {};
+
+for (const kind of STORE_KINDS) {
+  STORES[kind.name] = async (clock, closing) => {
+    const { store, namespace, close } = await kind.open({ clock, history: HISTORY, limits: LIMITS });
+    closing.push(close);
+    return jsonStore(store, { limits: LIMITS, namespace });
+  };
+}
 
 for (const wire of WIRES) {
-  STORES[`remote over ${nameOf(wire)}`] = async (memory, closing) => {
-    const server = await serve(memory, LIMITS);
-    closing.push(() => memory.close(), server.close);
+  STORES[`remote over ${nameOf(wire)}`] = async (clock, closing) => {
+    const store = memoryStore({ now: () => clock.now(), history: HISTORY, limits: LIMITS });
+    const server = await serve(store, LIMITS);
+    closing.push(() => store.close(), server.close);
     return openRemote(server.url, wire, { limits: LIMITS });
   };
 }
@@ -44,10 +53,10 @@ describe.each(Object.entries(STORES))("%s", (_, open) => {
   });
 
   function harness(): ConformanceHarness {
-    const clocked = new ClockedMemory({ history: HISTORY, limits: LIMITS });
+    const clock = new TestClock();
     return {
-      open: async () => open(clocked.store, closing),
-      clock: clocked,
+      open: () => open(clock, closing),
+      clock,
       history: HISTORY,
       limits: LIMITS,
     };

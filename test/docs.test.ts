@@ -71,7 +71,7 @@ describe("the TypeScript of the pages", () => {
     const { stdout, status } = await runNode(tsc, "-p", docs.folder);
     expect(stdout).toBe("");
     expect(status).toBe(0);
-  });
+  }, 60_000);
 
   it("prints what the pages say", async () => {
     expect(docs.programs.length).toBeGreaterThan(3);
@@ -101,6 +101,14 @@ describe("the commands of the pages", () => {
       expect(unlike(stdout)).toBe(unlike(outputOf("npm ci && npm run sample")));
     },
     "npm start": () => served(),
+    "npm start -- --store sqlite:./state.db": async () => {
+      const folder = mkdtempSync(join(tmpdir(), "workflow-state-docs-"));
+      try {
+        await served("--store", `sqlite:${join(folder, "state.db")}`);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
     "npm start -- OPTIONS": () => expect(scripts["start"]).toBe("node src/cli.ts serve"),
     "npm start -- --config FILE": async () => {
       const [config] = blocksOf("docs/limits.md").filter(({ info }) => info === "json");
@@ -136,7 +144,8 @@ describe("the commands of the pages", () => {
     ".ci/run": () => expect(existsSync(join(ROOT, ".ci/run"))).toBe(true),
   };
 
-  const shown = PAGES.flatMap((page) => [
+  // test/docs-stores.test.ts runs those of docs/stores.md.
+  const shown = PAGES.filter((page) => page !== "docs/stores.md").flatMap((page) => [
     ...blocksOf(page).flatMap(({ info, text }) => (info === "sh" ? text.trim().split("\n") : [])),
     ...[...pageText(page).matchAll(/(?<!`)`((?:npm|npx|node|curl|\.ci)[ /][^`]+)`/g)].map(
       ([, command = ""]) => command,

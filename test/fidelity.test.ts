@@ -8,8 +8,8 @@ import { type Entry as RawEntry, SessionView } from "../gen/agenterra/state/v1/s
 import { expectEqual, newId } from "../src/conformance/harness.ts";
 import { DEFAULT_LIMITS, type JsonValue, type Operation, type WorkflowStateStore } from "../src/store.ts";
 import { memoryStore } from "../src/stores/memory.ts";
-import { nameOf, openRemote, serve, transportTo, WIRES, type Wire } from "./support/stores.ts";
 import { jsonValues, stored } from "./support/values.ts";
+import { nameOf, openRemote, serve, transportTo, WIRES, type Wire } from "./support/wires.ts";
 
 /** What was read, and from where. */
 type Reading = readonly [where: string, value: JsonValue | undefined];

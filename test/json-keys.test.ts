@@ -5,8 +5,8 @@ import { jsonStore } from "../src/stores/json.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import * as web from "../src/web.ts";
 import { pathOf } from "./support/serving.ts";
-import { nameOf, openRemote, serve, WIRES } from "./support/stores.ts";
 import { MISREAD_KEYS } from "./support/values.ts";
+import { nameOf, openRemote, serve, WIRES } from "./support/wires.ts";
 
 const memory = memoryStore();
 const direct = jsonStore(memory);

@@ -3,11 +3,13 @@ import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { WorkflowStateStore } from "../src/store.ts";
 import { jsonStore } from "../src/stores/json.ts";
+import { memoryStore } from "../src/stores/memory.ts";
 import { Model } from "./support/model.ts";
 import type { ModelWrite, Outcome } from "./support/model-types.ts";
 import { ALL_IDS, type Guess, type GuessedWrite, type Revisions, resolved, write } from "./support/steps.ts";
-import { ClockedMemory, openRemote, serve, WIRES } from "./support/stores.ts";
+import { STORE_KINDS, TestClock } from "./support/stores.ts";
 import { eventOf, runWrite, sessionOf } from "./support/under-test.ts";
+import { openRemote, serve, WIRES } from "./support/wires.ts";
 
 /** More than any run makes: the events are the order that the store claims, so all are needed. */
 const HISTORY = 10_000;
@@ -67,10 +69,10 @@ function withoutExpiry(write: GuessedWrite): GuessedWrite {
 }
 
 /** What a client has read of a session. */
-async function look(store: WorkflowStateStore, memory: ClockedMemory, id: string): Promise<Revisions> {
+async function look(store: WorkflowStateStore, backing: WorkflowStateStore, id: string): Promise<Revisions> {
   const session = await store.getSession(id);
   const { entries } = await store.listState(id);
-  const last = await lastRevision(memory, id);
+  const last = await lastRevision(backing, id);
   return {
     revision: () => session?.revision ?? 0,
     lastRevision: () => last,
@@ -78,15 +80,18 @@ async function look(store: WorkflowStateStore, memory: ClockedMemory, id: string
   };
 }
 
-async function lastRevision(memory: ClockedMemory, sessionId: string): Promise<number> {
-  const { events } = await memory.store.listEvents({ sessionId, reverse: true, pageSize: 1 });
+async function lastRevision(backing: WorkflowStateStore, sessionId: string): Promise<number> {
+  const { events } = await backing.listEvents(sessionId, { reverse: true, pageSize: 1 });
   return events[0]?.revision ?? 0;
 }
 
-/** Runs the plans of a client one after the other; `turn` is waited for before each call. */
+/**
+ * Runs the plans of a client one after the other; `turn` is waited for before each call.
+ * @param backing the store behind the one that the client has
+ */
 async function runClient(
   store: WorkflowStateStore,
-  memory: ClockedMemory,
+  backing: WorkflowStateStore,
   name: string,
   plans: readonly Plan[],
   turn: () => Promise<unknown>,
@@ -95,13 +100,13 @@ async function runClient(
   const run = async (write: ModelWrite): Promise<void> => {
     await turn();
     const target = targetOf(write);
-    const from = await lastRevision(memory, target);
+    const from = await lastRevision(backing, target);
     const outcome = await runWrite(store, write);
-    done.push({ write, outcome, from, to: await lastRevision(memory, target) });
+    done.push({ write, outcome, from, to: await lastRevision(backing, target) });
   };
   for (const [i, { write: guessed, ifRevision, twice }] of plans.entries()) {
     await turn();
-    const seen = await look(store, memory, guessed.id);
+    const seen = await look(store, backing, guessed.id);
     const write = {
       ...resolved(seen, { do: "write", write: guessed, ifRevision }),
       requestId: `r${name}.${i}`,
@@ -119,12 +124,8 @@ function targetOf(write: ModelWrite): string {
  * Holds the writes to the order in which the store says they were made: done one by one in that order, each must come to what
  * its caller was told, and each must have its place between its call and its answer.
  */
-async function explain(
-  store: WorkflowStateStore,
-  memory: ClockedMemory,
-  all: readonly Done[],
-): Promise<void> {
-  const model = new Model(HISTORY, memory.now());
+async function explain(store: WorkflowStateStore, clock: TestClock, all: readonly Done[]): Promise<void> {
+  const model = new Model(HISTORY, clock.now());
   const byRequest = Map.groupBy(all, ({ write }) => String(write.requestId));
   const unexplained = new Set(all);
   // Of an answer that was given twice, one place is enough: the other is a replay.
@@ -193,37 +194,66 @@ function comesTo(model: Model, { write, outcome }: Done): boolean {
   }
 }
 
+function nextTurn(): Promise<unknown> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 describe("concurrent writes come to what they would one by one, in the order of their revisions", () => {
   test("in memory, in any order of turns", async () => {
     await fc.assert(
       fc.asyncProperty(clients, fc.scheduler(), async (plans, scheduler) => {
-        const memory = new ClockedMemory({ history: HISTORY });
-        const store = jsonStore(memory.store);
+        const clock = new TestClock();
+        const store = jsonStore(memoryStore({ history: HISTORY, now: () => clock.now() }));
         const turn = (): Promise<unknown> => scheduler.schedule(Promise.resolve(), "turn");
-        const running = Promise.all(plans.map((each, i) => runClient(store, memory, String(i), each, turn)));
+        const running = Promise.all(plans.map((each, i) => runClient(store, store, String(i), each, turn)));
         const done = await scheduler.waitFor(running);
-        await explain(store, memory, done.flat());
+        await explain(store, clock, done.flat());
         await store.close();
       }),
       { numRuns: 100 },
     );
   }, 60_000);
 
+  test.each(STORE_KINDS.filter(({ name }) => name !== "memory").map((kind) => [kind.name, kind] as const))(
+    "%s, through two stores over one database",
+    async (_, kind) => {
+      await fc.assert(
+        fc.asyncProperty(clients, async (plans) => {
+          const clock = new TestClock();
+          const opened = await kind.open({ clock, history: HISTORY });
+          const { namespace, close } = opened;
+          const store = jsonStore(opened.store, { namespace });
+          const other = jsonStore(await opened.another(), { namespace });
+          const running = plans.map((each, i) =>
+            runClient(i % 2 === 0 ? store : other, store, String(i), each, nextTurn),
+          );
+          const done = (await Promise.all(running)).flat();
+          await explain(store, clock, done);
+          await close();
+        }),
+        // A run that fails is reported as it is: to shrink it would take long.
+        { numRuns: 20, timeout: 20_000, endOnFailure: true },
+      );
+    },
+    120_000,
+  );
+
   test.each(WIRES.filter(({ codec }) => codec === "binary").map((wire) => [wire.protocol, wire] as const))(
     "behind a server over %s, each client on its own connection",
     async (_, wire) => {
       await fc.assert(
         fc.asyncProperty(clients, async (plans) => {
-          const memory = new ClockedMemory({ history: HISTORY });
-          const server = await serve(memory.store);
+          const clock = new TestClock();
+          const memory = memoryStore({ history: HISTORY, now: () => clock.now() });
+          const backing = jsonStore(memory);
+          const server = await serve(memory);
           onTestFinished(server.close);
           const stores = await Promise.all(plans.map(() => openRemote(server.url, wire)));
-          const turn = (): Promise<unknown> => new Promise((resolve) => setImmediate(resolve));
           const running = plans.map((each, i) =>
-            runClient(stores[i] as WorkflowStateStore, memory, String(i), each, turn),
+            runClient(stores[i] as WorkflowStateStore, backing, String(i), each, nextTurn),
           );
           const done = (await Promise.all(running)).flat();
-          await explain(jsonStore(memory.store), memory, done);
+          await explain(backing, clock, done);
           await Promise.all(stores.map((store) => store.close()));
         }),
         // A run that fails is reported as it is: to shrink it would take long.

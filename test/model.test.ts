@@ -1,12 +1,14 @@
 import fc from "fast-check";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { WorkflowStateStore } from "../src/store.ts";
 import { jsonStore } from "../src/stores/json.ts";
+import { memoryStore } from "../src/stores/memory.ts";
 import { Model } from "./support/model.ts";
 import type { ModelEntry, ModelEvent, ModelWrite } from "./support/model-types.ts";
 import { ALL_IDS, HISTORY, resolved, revisionOf, type Step, step } from "./support/steps.ts";
-import { ClockedMemory, openRemote, serve, WIRES } from "./support/stores.ts";
+import { ENCRYPTED_KINDS, STORE_KINDS, TestClock } from "./support/stores.ts";
 import { entryOf, eventOf, outcome, runWrite, sessionOf } from "./support/under-test.ts";
+import { openRemote, serve, WIRES } from "./support/wires.ts";
 
 /** What a run has: the model, and the writes that it has sent. */
 interface Expected {
@@ -16,7 +18,7 @@ interface Expected {
 
 interface Actual {
   readonly store: WorkflowStateStore;
-  readonly memory: ClockedMemory;
+  readonly clock: TestClock;
 }
 
 class StepCommand implements fc.AsyncCommand<Expected, Actual> {
@@ -30,7 +32,7 @@ class StepCommand implements fc.AsyncCommand<Expected, Actual> {
     return true;
   }
 
-  async run({ model, sent }: Expected, { store, memory }: Actual): Promise<void> {
+  async run({ model, sent }: Expected, { store, clock }: Actual): Promise<void> {
     const step = this.#step;
     switch (step.do) {
       case "write":
@@ -53,7 +55,7 @@ class StepCommand implements fc.AsyncCommand<Expected, Actual> {
       }
       case "advance":
         model.advance(step.ms);
-        await memory.advance(step.ms);
+        await clock.advance(step.ms);
         for (const id of ALL_IDS) await compare(model, store, id);
         expect(await store.getAllSessionIds()).toEqual(model.ids());
     }
@@ -100,9 +102,15 @@ async function compare(
   expect(await outcome(back)).toEqual(model.events(id, atRevision));
 }
 
+/** A store to hold to the model, and what frees it. */
+interface Opened {
+  readonly store: WorkflowStateStore;
+  close(): Promise<unknown>;
+}
+
 /** Runs the model against stores that `open` makes. */
 function agrees(
-  open: (memory: ClockedMemory) => Promise<WorkflowStateStore>,
+  open: (clock: TestClock) => Promise<Opened>,
   options: { readonly numRuns: number; readonly maxCommands: number },
 ): Promise<void> {
   const commands = fc.commands([step.map((each) => new StepCommand(each))], {
@@ -112,15 +120,16 @@ function agrees(
   });
   return fc.assert(
     fc.asyncProperty(commands, async (all) => {
-      const memory = new ClockedMemory({ history: HISTORY });
-      const store = await open(memory);
+      const clock = new TestClock();
+      const { store, close } = await open(clock);
       try {
         await fc.asyncModelRun(
-          () => ({ model: { model: new Model(HISTORY, memory.now()), sent: [] }, real: { store, memory } }),
+          () => ({ model: { model: new Model(HISTORY, clock.now()), sent: [] }, real: { store, clock } }),
           all,
         );
       } finally {
         await store.close();
+        await close();
       }
     }),
     { numRuns: options.numRuns, timeout: 20_000 },
@@ -128,17 +137,25 @@ function agrees(
 }
 
 describe("a store does what the model does", () => {
-  test("in memory", async () => {
-    await agrees(async (memory) => jsonStore(memory.store), { numRuns: 300, maxCommands: 60 });
-  }, 60_000);
+  test.each([...STORE_KINDS, ...ENCRYPTED_KINDS].map((kind) => [kind.name, kind] as const))(
+    "%s",
+    async (name, kind) => {
+      const open = async (clock: TestClock): Promise<Opened> => {
+        const { store, namespace, close } = await kind.open({ clock, history: HISTORY });
+        return { store: jsonStore(store, { namespace }), close };
+      };
+      await agrees(open, { numRuns: name.endsWith("memory") ? 300 : 60, maxCommands: 60 });
+    },
+    120_000,
+  );
 
   test.each(WIRES.filter(({ codec }) => codec === "binary").map((wire) => [wire.protocol, wire] as const))(
     "behind a server over %s",
     async (_, wire) => {
-      const open = async (memory: ClockedMemory): Promise<WorkflowStateStore> => {
-        const server = await serve(memory.store);
-        onTestFinished(server.close);
-        return openRemote(server.url, wire);
+      const open = async (clock: TestClock): Promise<Opened> => {
+        const memory = memoryStore({ now: () => clock.now(), history: HISTORY });
+        const server = await serve(memory);
+        return { store: await openRemote(server.url, wire), close: server.close };
       };
       await agrees(open, { numRuns: 8, maxCommands: 40 });
     },

@@ -1,15 +1,16 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WorkflowStateError } from "../src/errors.ts";
 import * as entry from "../src/index.ts";
-import { type OpenOptions, openEncodedStore, openStore } from "../src/open.ts";
+import { type OpenOptions, openBackend, openEncodedStore, openStore } from "../src/open.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
+import type { WorkflowStateStore } from "../src/store.ts";
 import { type MemoryStore, memoryStore } from "../src/stores/memory.ts";
 import { remoteStore } from "../src/stores/remote.ts";
 import * as web from "../src/web.ts";
 import { errorOf, untyped } from "./support/failures.ts";
 import { runNode } from "./support/run-node.ts";
 import { selfSigned } from "./support/self-signed.ts";
-import { transportTo } from "./support/stores.ts";
+import { transportTo } from "./support/wires.ts";
 
 let memory: MemoryStore;
 let server: RunningServer;
@@ -60,6 +61,24 @@ describe("memory:", () => {
     expect(await store.encoded.getSession({ sessionId: "s" })).toBeUndefined();
   });
 
+  test("keeps of the past what retention says, unless its own options do", async () => {
+    const compactedAt = async (options: OpenOptions): Promise<number> => {
+      await using store = await openStore("memory:", options);
+      for (let i = 0; i < 9; i++) await store.setState("s", "k", i);
+      let revision = 9;
+      while (revision > 0 && (await reasonAt(store, revision)) === undefined) revision--;
+      return revision;
+    };
+    const reasonAt = (store: WorkflowStateStore, atRevision: number): Promise<string | undefined> =>
+      store.getState("s", "k", { atRevision }).then(
+        () => undefined,
+        (error) => error.reason,
+      );
+    expect(await compactedAt({ retention: { history: 3 } })).toBe(6);
+    expect(await compactedAt({ retention: { history: 3 }, memory: { history: 5 } })).toBe(4);
+    expect(await compactedAt({ retention: { history: 3 }, memory: { history: undefined } })).toBe(6);
+  });
+
   test("gives the encoded store to a service", async () => {
     const store = await openEncodedStore("memory:");
     expect(await store.getSession({ sessionId: "s" })).toBeUndefined();
@@ -75,7 +94,7 @@ describe("memory:", () => {
       const store = await openStore("memory:");
       await store.setState("s", "k", 1);
       await store.close();
-      console.log(loaded.filter((url) => /connectrpc|bufbuild|node:http/.test(url)).join());`;
+      console.log(loaded.filter((url) => /connectrpc|bufbuild|redis|postgres|durable|node:sqlite|[/]pg[/]|node:http/.test(url)).join());`;
     const open = new URL("../src/open.ts", import.meta.url).href;
     const { status, stdout, stderr } = await runNode("--input-type=module", "-e", script, open);
     expect([status, stdout.trim(), stderr]).toEqual([0, "", ""]);
@@ -155,18 +174,6 @@ describe("https:", () => {
 
 describe("other URLs", () => {
   test.each([
-    "sqlite:./state.db",
-    "postgres://user:secret@host/db",
-    "postgresql://user:secret@host/db",
-    "redis://:secret@host",
-    "redis+cluster://:secret@a,b",
-  ])("%s is not in this version", async (url) => {
-    const { message } = await refusal(url);
-    expect(message).toContain("not in this version");
-    expect(message).not.toContain("secret");
-  });
-
-  test.each([
     "",
     "nonsense",
     "http://",
@@ -182,11 +189,27 @@ describe("other URLs", () => {
     "http://host?protocol=secret",
     "http://host?codec=",
     "http://host?httpVersion=3",
+    "sqlite://secret.db",
+    "sqlite:secret.db?mode=ro",
+    "mysql://user:secret@host",
+    "redis+sentinel://:secret@host",
   ])("%j is refused, without a word of what it may hold", async (url) => {
     const error = await refusal(url);
     expect(`${error.message} ${JSON.stringify(error.metadata)} ${String(error.cause)}`).not.toContain(
       "secret",
     );
+  });
+
+  test("of no kind are answered with all there are", async () => {
+    const { message } = await refusal("mysql://host");
+    for (const kind of ["memory:", "sqlite:", "postgres://", "redis://", "redis+cluster://", "http(s)://"]) {
+      expect(message).toContain(kind);
+    }
+  });
+
+  test.each(["memory:", "http://host", "nonsense"])("%s has no database that could be moved", async (url) => {
+    const error = await errorOf(openBackend(url));
+    expect([error.reason, error.metadata]).toEqual(["INVALID_REQUEST", { field: "url" }]);
   });
 
   test("what is no URL at all is refused", async () => {
@@ -211,6 +234,9 @@ const BAD_OPTIONS: [field: string, options: Record<string, unknown>][] = [
       ["memory.history", { memory: { history: count } }],
       ["memory.maxBytes", { memory: { maxBytes: count } }],
       ["memory.limits.changes", { memory: { limits: { changes: count } } }],
+      ["retention.history", { retention: { history: count } }],
+      ["retention.historyAgeMs", { retention: { historyAgeMs: count } }],
+      ["retention.requestRetentionMs", { retention: { requestRetentionMs: count } }],
     ],
   ),
   ["namespace", { namespace: 7 }],
@@ -220,6 +246,8 @@ const BAD_OPTIONS: [field: string, options: Record<string, unknown>][] = [
   ["limits", { limits: 7 }],
   ["limits.valueBytes", { limits: { valueBytes: undefined } }],
   ["memory", { memory: "big" }],
+  ["retention", { retention: "long" }],
+  ["encryption", { encryption: "secret" }],
 ];
 
 describe("options", () => {
@@ -246,16 +274,20 @@ describe("options", () => {
 test("the package exports what users need, first", () => {
   expect(Object.keys(entry).sort()).toEqual([
     "DEFAULT_LIMITS",
+    "Keyring",
     "MemoryStore",
     "TypedSession",
     "WorkflowStateError",
     "decodeValue",
     "encodeValue",
+    "encrypted",
+    "innerLimits",
     "jsonStore",
     "memoryStore",
     "openEncodedStore",
     "openSession",
     "openStore",
+    "parseKeyring",
     "remoteStore",
     "update",
   ]);

@@ -231,7 +231,19 @@ const filter: Wrong[] = [
     [{ updatedBefore: time }, "INVALID_REQUEST", "updated_before"],
   ]),
 ];
-const requestId = text("requestId", "request_id", 128);
+const requestId: Wrong[] = [
+  ...text("requestId", "request_id", 128),
+  ...text("requestFingerprint", "request_fingerprint", 128).map(
+    ([fields, reason, field]): Wrong => [{ requestId: "r", ...fields }, reason, field],
+  ),
+  [{ requestFingerprint: "f" }, "INVALID_REQUEST", "request_fingerprint"],
+  [{ requestId: "", requestFingerprint: "f" }, "INVALID_REQUEST", "request_fingerprint"],
+];
+const values: Wrong[] = [
+  ...[null, {}, [], "x"].map((wrong): Wrong => [{ values: wrong }, "INVALID_REQUEST", "values"]),
+  [{ values: new Map([["", nullBytes]]) }, "INVALID_KEY", "values"],
+  [{ values: new Map([["k".repeat(513), nullBytes]]) }, "INVALID_KEY", "values"],
+];
 
 const manyLabels = Object.fromEntries(
   Array.from({ length: 64 }, (_, i) => [`${i}`.padEnd(128, "n"), "x".repeat(256)]),
@@ -319,7 +331,11 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
   [
     "deleteSession",
     checkDeleteSession,
-    [{ sessionId: "s" }, { sessionId: longest.sessionId, ifRevision: 0, requestId: "" }],
+    [
+      { sessionId: "s" },
+      { sessionId: longest.sessionId, ifRevision: 0, requestId: "", requestFingerprint: "" },
+      { sessionId: "s", requestId: "r", requestFingerprint: longest.requestId },
+    ],
     [...ids, ...numbers("ifRevision", "if_revision"), ...requestId],
   ],
   [
@@ -434,6 +450,8 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
         changes: [
           { kind: "set", key: "k", value },
           { kind: "set", key: "k", value, ttlMs: 1 },
+          { kind: "set", key: "k", value, ttlMs: 1, keepExpiry: false },
+          { kind: "set", key: "k", value, ttlMs: 0, keepExpiry: true },
           { kind: "increment", key: "k", delta: -0.5 },
           { kind: "append", key: "k", values: [] },
           { kind: "append", key: "k", values: [value], maxItems: 0 },
@@ -486,6 +504,13 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
           field,
         ],
       ),
+      ...[{ keepExpiry: 1 }, { keepExpiry: null }, { keepExpiry: true, ttlMs: 1 }].map(
+        (fields): Wrong => [
+          { changes: [{ kind: "set", key: "k", value, ...fields }] },
+          "INVALID_REQUEST",
+          "changes[0].set.keep_expiry",
+        ],
+      ),
       ...[Number.NaN, Number.POSITIVE_INFINITY, "1", undefined].map(
         (delta): Wrong => [
           { changes: [{ kind: "increment", key: "k", delta }] },
@@ -530,6 +555,7 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
     [
       { sessionId: "s", newSessionId: "t" },
       { sessionId: "s", newSessionId: longest.sessionId, atRevision: 0, requestId: "r" },
+      { sessionId: "s", newSessionId: "t", values: new Map([[longest.key, value]]) },
     ],
     [
       ...ids,
@@ -537,6 +563,7 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
         ([fields, reason]): Wrong => [{ newSessionId: Object.values(fields)[0] }, reason, "new_session_id"],
       ),
       ...numbers("atRevision", "at_revision"),
+      ...values,
       ...requestId,
     ],
   ],
@@ -546,11 +573,13 @@ const checks: [string, (request: never, most: Limits) => void, object[], Wrong[]
     [
       { sessionId: "s", atRevision: 1 },
       { sessionId: "s", atRevision: longest.revision, ifRevision: 0, requestId: "r" },
+      { sessionId: "s", atRevision: 1, values: new Map() },
     ],
     [
       ...ids,
       ...numbers("atRevision", "at_revision", 0, undefined),
       ...numbers("ifRevision", "if_revision"),
+      ...values,
       ...requestId,
     ],
   ],
@@ -615,6 +644,7 @@ describe.each(checks)("a request of %s", (_, check, right, wrong) => {
           "metadata",
           "ttlMs",
         ],
+        ...["requestFingerprint", "values"],
         ...["ifRevision", "atRevision", "requestId", "pageSize", "pageToken", "newSessionId", "view", "kind"],
       ),
       anything,

@@ -81,6 +81,7 @@ const commit: Store.CommitRequest<EncodedForm> = {
   changes: [
     { kind: "set", key: "a", value, ttlMs: 5 },
     { kind: "set", key: "b", value },
+    { kind: "set", key: "b2", value, keepExpiry: true },
     { kind: "delete", key: "c" },
     { kind: "increment", key: "d", delta: -0.5 },
     { kind: "append", key: "e", values: [value, other], maxItems: 3 },
@@ -90,6 +91,7 @@ const commit: Store.CommitRequest<EncodedForm> = {
   ifRevision: 0,
   metadata: { workflowId: "", userId: "u", labels: proto, ttlMs: 0, idleTtlMs: 60_000 },
   requestId: "r",
+  requestFingerprint: "f",
 };
 const operations: Store.Operation<EncodedForm>[] = [
   { kind: "getState", sessionId: "s", key: "k", atRevision: 1 },
@@ -127,6 +129,7 @@ describe("requests survive the wire", () => {
           ttlMs: 0,
           idleTtlMs: 1,
           requestId: "r",
+          requestFingerprint: "f",
         },
       ],
     ],
@@ -135,7 +138,7 @@ describe("requests survive the wire", () => {
       service.DeleteSessionRequestSchema,
       requestToWire.deleteSession,
       requestFromWire.deleteSession,
-      [{ sessionId: "s" }, { sessionId: "s", ifRevision: 4, requestId: "r" }],
+      [{ sessionId: "s" }, { sessionId: "s", ifRevision: 4, requestId: "r", requestFingerprint: "f" }],
     ],
     [
       "listSessions",
@@ -161,7 +164,15 @@ describe("requests survive the wire", () => {
       requestFromWire.setState,
       [
         { sessionId: "s", key: "k", value },
-        { sessionId: "s", key: "k", value, ifRevision: 0, ttlMs: 1_500, requestId: "r" },
+        {
+          sessionId: "s",
+          key: "k",
+          value,
+          ifRevision: 0,
+          ttlMs: 1_500,
+          requestId: "r",
+          requestFingerprint: "f",
+        },
       ],
     ],
     [
@@ -171,7 +182,7 @@ describe("requests survive the wire", () => {
       requestFromWire.deleteState,
       [
         { sessionId: "s", key: "k" },
-        { sessionId: "s", key: "k", ifRevision: 0, requestId: "r" },
+        { sessionId: "s", key: "k", ifRevision: 0, requestId: "r", requestFingerprint: "f" },
       ],
     ],
     [
@@ -206,7 +217,8 @@ describe("requests survive the wire", () => {
       requestFromWire.forkSession,
       [
         { sessionId: "s", newSessionId: "n" },
-        { sessionId: "s", atRevision: 2, newSessionId: "n", requestId: "r" },
+        { sessionId: "s", atRevision: 2, newSessionId: "n", requestId: "r", requestFingerprint: "f" },
+        { sessionId: "s", newSessionId: "n", values: session.state },
       ],
     ],
     [
@@ -216,7 +228,8 @@ describe("requests survive the wire", () => {
       requestFromWire.restoreSession,
       [
         { sessionId: "s", atRevision: 2 },
-        { sessionId: "s", atRevision: 2, ifRevision: 0, requestId: "r" },
+        { sessionId: "s", atRevision: 2, ifRevision: 0, requestId: "r", requestFingerprint: "f" },
+        { sessionId: "s", atRevision: 2, values: session.state },
       ],
     ],
     [

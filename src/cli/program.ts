@@ -2,11 +2,19 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError, Option } from "commander";
+import { WorkflowStateError } from "../errors.ts";
 import type { ServeOptions } from "./config.ts";
+import type { CopyCommandOptions } from "./copy.ts";
+import type { ExportCommandOptions } from "./export.ts";
+import type { ImportCommandOptions } from "./import.ts";
+import type { MovingOptions } from "./moving-command.ts";
 import { serve } from "./serve.ts";
-import { UsageError } from "./usage-error.ts";
+import { Failure, UsageError } from "./usage-error.ts";
 
-/** Runs the program with its arguments. Gives the exit code: 0 when all is well, 2 when it was started wrongly, 1 when it failed. */
+/**
+ * Runs the program with its arguments. Gives the exit code: 0 when all is well, 2 when it was started wrongly, 1 when it failed,
+ * 130 when it was interrupted before its end.
+ */
 export async function main(args: readonly string[]): Promise<number> {
   try {
     await program().parseAsync(args, { from: "user" });
@@ -20,6 +28,10 @@ export async function main(args: readonly string[]): Promise<number> {
       // Commander has said it; help and the version come this way too.
       return error.exitCode === 0 ? 0 : 2;
     }
+    if (error instanceof Failure || WorkflowStateError.is(error)) {
+      console.error(`workflow-state: ${error.message}`);
+      return error instanceof Failure ? error.exitCode : 1;
+    }
     console.error(error);
     return 1;
   }
@@ -30,35 +42,34 @@ function program(): Command {
     .description("Keeps the state of workflow sessions.")
     .version(version())
     .exitOverride();
+  addServe(commands);
+  addMoving(commands);
+  return commands;
+}
+
+function addServe(commands: Command): void {
   commands
     .command("serve")
     .description(
       "Serve a store over gRPC, gRPC-Web and Connect until SIGTERM or SIGINT; a second signal does not wait.",
     )
     .addOption(
-      new Option("--config <file>", "JSON file with these settings (listen, store, tlsKey …) and limits").env(
-        "WORKFLOW_STATE_CONFIG",
-      ),
+      option("--config <file>", "JSON file with these settings (listen, store, tlsKey …) and limits"),
     )
     .addOption(
-      new Option(
-        "--listen <host:port>",
-        "where to listen; port 0 takes a free one (default: 127.0.0.1:7410)",
-      ).env("WORKFLOW_STATE_LISTEN"),
+      option("--listen <host:port>", "where to listen; port 0 takes a free one (default: 127.0.0.1:7410)"),
     )
+    .addOption(option("--store <url>", "where state lives (default: memory:)"))
+    .addOption(option("--encryption-keys <file>", "file of the keys that values are encrypted with"))
+    .addOption(option("--history <count>", "how many revisions of a session are kept (default: 256)"))
+    .addOption(option("--history-age <time>", "how long a revision is kept at most (default: 1d)"))
     .addOption(
-      new Option("--store <url>", "where state lives (default: memory:)").env("WORKFLOW_STATE_STORE"),
+      option("--request-retention <time>", "how long the answer to a request id is kept (default: 10m)"),
     )
-    .addOption(new Option("--tls-key <file>", "PEM file with the TLS key").env("WORKFLOW_STATE_TLS_KEY"))
+    .addOption(option("--tls-key <file>", "PEM file with the TLS key"))
+    .addOption(option("--tls-cert <file>", "PEM file with the TLS certificate chain"))
     .addOption(
-      new Option("--tls-cert <file>", "PEM file with the TLS certificate chain").env(
-        "WORKFLOW_STATE_TLS_CERT",
-      ),
-    )
-    .addOption(
-      new Option("--drain-timeout <time>", "how long calls may take to finish at the end (default: 10s)").env(
-        "WORKFLOW_STATE_DRAIN_TIMEOUT",
-      ),
+      option("--drain-timeout <time>", "how long calls may take to finish at the end (default: 10s)"),
     )
     .addOption(
       new Option(
@@ -66,19 +77,82 @@ function program(): Command {
         "listen beyond this machine, although nobody is asked who they are (env: WORKFLOW_STATE_INSECURE_NO_AUTH=1)",
       ),
     )
-    .action((_, command: Command) => serve(optionsOf(command)));
-  return commands;
+    .action((_, command: Command) => {
+      // Commander would take any text in the variable for a yes, "false" too.
+      const insecure = process.env["WORKFLOW_STATE_INSECURE_NO_AUTH"] === "1" ? { insecureNoAuth: true } : {};
+      return serve({ ...insecure, ...optionsOf<ServeOptions>(command) });
+    });
+}
+
+/** The commands that move what a store keeps; loaded only when they run. */
+function addMoving(commands: Command): void {
+  const config = (): Option =>
+    option("--config <file>", "the server's config file, for its limits and retention");
+  const store = (): Option => option("--store <url>", "the store: sqlite:, postgres: or redis:");
+  const keys = (what: string): Option => option("--encryption-keys <file>", what);
+  const overwrite = (): Option =>
+    new Option("--overwrite", "put sessions in the place of others that the target has under their ids");
+  commands
+    .command("copy")
+    .description("Copy every session from one store to another, with its history. Run again, it goes on.")
+    .addOption(new Option("--from <url>", "the store to copy from").makeOptionMandatory())
+    .addOption(new Option("--to <url>", "the store to copy to").makeOptionMandatory())
+    .addOption(overwrite())
+    .addOption(config())
+    .action(async (_, command: Command) => {
+      const { copy } = await import("./copy.ts");
+      await copy(optionsOf<CopyCommandOptions>(command));
+    });
+  commands
+    .command("export")
+    .description("Write everything that a store keeps as JSON Lines.")
+    .addOption(store())
+    .addOption(new Option("--output <file>", "where to write (default: stdout)"))
+    .addOption(keys("decrypt values with these keys; without, encrypted ones are written as they are"))
+    .addOption(config())
+    .action(async (_, command: Command) => {
+      const { exportStore } = await import("./export.ts");
+      await exportStore(optionsOf<ExportCommandOptions>(command));
+    });
+  commands
+    .command("import")
+    .description("Put the sessions of an export into a store. Run again, it goes on.")
+    .addOption(store())
+    .addOption(new Option("--input <file>", "what to read (default: stdin)"))
+    .addOption(keys("encrypt values with the first of these keys"))
+    .addOption(overwrite())
+    .addOption(config())
+    .action(async (_, command: Command) => {
+      const { importStore } = await import("./import.ts");
+      await importStore(optionsOf<ImportCommandOptions>(command));
+    });
+  commands
+    .command("rotate-keys")
+    .description(
+      "Encrypt what is under older keys with the first one. Servers may run; run again, it goes on.",
+    )
+    .addOption(store())
+    .addOption(keys("the keys, the new one first"))
+    .addOption(config())
+    .action(async (_, command: Command) => {
+      const { rotate } = await import("./rotate-keys.ts");
+      await rotate(optionsOf<MovingOptions>(command));
+    });
+}
+
+/** An option that a variable of the environment can give too: WORKFLOW_STATE_ and its name. */
+function option(flags: string, description: string): Option {
+  const made = new Option(flags, description);
+  return made.env(`WORKFLOW_STATE_${made.name().toUpperCase().replaceAll("-", "_")}`);
 }
 
 /** What options and the environment say. */
-function optionsOf(command: Command): ServeOptions {
+function optionsOf<Options>(command: Command): Options {
   const given = Object.entries(command.opts<Record<string, string | boolean>>()).filter(
     // A variable that is there but empty is how containers say "not set".
     ([name, value]) => value !== "" || command.getOptionValueSource(name) !== "env",
   );
-  // Commander would take any text in the variable for a yes, "false" too.
-  const insecure = process.env["WORKFLOW_STATE_INSECURE_NO_AUTH"] === "1" ? { insecureNoAuth: true } : {};
-  return { ...insecure, ...Object.fromEntries(given) };
+  return Object.fromEntries(given) as Options;
 }
 
 /** The version in the package's own package.json, as far above dist/src/cli or src/cli as it is. */

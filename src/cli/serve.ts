@@ -1,9 +1,9 @@
 /** `workflow-state serve`: runs a server until it is told to stop. */
-import { WorkflowStateError } from "../errors.ts";
 import { openEncodedStore } from "../open.ts";
 import { type RunningServer, startServer } from "../server.ts";
 import type { EncodedStore } from "../store.ts";
 import { type ServeOptions, type Settings, settingsOf } from "./config.ts";
+import { opened } from "./opened.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** Serves, and settles when a signal has stopped the server. Fails with a {@link UsageError} if it can't begin. */
@@ -43,18 +43,11 @@ async function untilStopped(server: RunningServer): Promise<void> {
   }
 }
 
-async function open({ store, limits, memory }: Settings): Promise<EncodedStore> {
+async function open({ store, limits, memory, retention, encryption }: Settings): Promise<EncodedStore> {
   if (/^https?:/i.test(store)) {
     throw new UsageError("--store can't be another server's address: give clients that one");
   }
-  try {
-    return await openEncodedStore(store, { limits, memory });
-  } catch (error) {
-    if (WorkflowStateError.is(error)) {
-      throw new UsageError(`can't open the store: ${error.message}`, { cause: error });
-    }
-    throw error;
-  }
+  return opened(openEncodedStore(store, { limits, memory, retention, encryption }));
 }
 
 async function start(store: EncodedStore, settings: Settings): Promise<RunningServer> {

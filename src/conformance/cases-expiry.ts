@@ -152,6 +152,45 @@ export const expiryCases: readonly ConformanceCase[] = [
     expectEqual((await store.getEntry(sessionId, "b"))?.expireTime, undefined, "the one that changed");
   }),
 
+  storeCase("a set can leave a deadline as it is", async (store) => {
+    const sessionId = newId();
+    const { expireTime } = await store.setState(sessionId, "a", 1, { ttlMs: LATE_MS });
+    await store.setState(sessionId, "b", 1);
+    const { entries } = await store.commit(sessionId, {
+      changes: [
+        { kind: "set", key: "a", value: 2, keepExpiry: true },
+        { kind: "set", key: "b", value: 2, keepExpiry: true },
+        { kind: "set", key: "new", value: 2, ttlMs: 0, keepExpiry: true },
+      ],
+    });
+    expectEqual(
+      entries.map((entry) => [entry.value, entry.expireTime]),
+      [
+        [2, expireTime],
+        [2, undefined],
+        [2, undefined],
+      ],
+      "the entries",
+    );
+    expectEqual((await store.getEntry(sessionId, "a"))?.expireTime, expireTime, "the deadline read back");
+    const again = await store.commit(sessionId, {
+      changes: [
+        { kind: "set", key: "c", value: 1, ttlMs: LATE_MS },
+        { kind: "set", key: "c", value: 2, keepExpiry: true },
+        { kind: "delete", key: "a" },
+        { kind: "set", key: "a", value: 3, keepExpiry: true },
+      ],
+    });
+    const [c, a] = again.entries;
+    expectTrue(c?.value === 2 && c.expireTime !== undefined, "the deadline of a change before");
+    expectEqual([a?.value, a?.expireTime], [3, undefined], "a deadline that a change took away before");
+    const wrong = { kind: "set", key: "a", value: 4, ttlMs: 1, keepExpiry: true } as const;
+    const error = await expectReason(store.commit(sessionId, { changes: [wrong] }), "INVALID_REQUEST");
+    expectEqual(error.metadata["field"], "changes[0].set.keep_expiry", "its field");
+    await store.commit(sessionId, { changes: [{ kind: "set", key: "c", value: 3, keepExpiry: false }] });
+    expectEqual((await store.getEntry(sessionId, "c"))?.expireTime, undefined, "a set that says false");
+  }),
+
   storeCase("the expiry of a key is an event before the session's next commit", async (store, { clock }) => {
     const sessionId = newId();
     await store.setState(sessionId, "stays", 1);

@@ -108,6 +108,37 @@ export const forkCases: readonly ConformanceCase[] = [
     await expectReason(store.forkSession(sessionId, newId()), "SESSION_NOT_FOUND");
   }),
 
+  storeCase("a fork can be given values in place of those that it copies", async (store) => {
+    const [sessionId, newSessionId] = [newId(), newId("fork")];
+    await store.saveSession({ sessionId, state: { a: 1, b: 2 } });
+    const lease = await store.setState(sessionId, "lease", "old", { ttlMs: 3_600_000 });
+    const values = { a: { x: 1 }, lease: "new", gone: 1 };
+    const fork = await store.forkSession(sessionId, newSessionId, { values });
+    expectEqual(fork.state, { a: { x: 1 }, b: 2, lease: "new" }, "the fork");
+    expectEqual(await mustGet(store, newSessionId), fork, "the fork read back");
+    const { expireTime } = expectDefined(await store.getEntry(newSessionId, "lease"), "the lease");
+    expectEqual(expireTime, lease.expireTime, "its expiry");
+    const [event] = (await allEvents(store, newSessionId)).map(summary);
+    const told = Object.fromEntries(expectDefined(event, "the event").entries);
+    expectEqual([event?.kind, told], ["FORKED", fork.state], "the event");
+    expectEqual((await mustGet(store, sessionId)).state, { a: 1, b: 2, lease: "old" }, "the origin");
+  }),
+
+  storeCase("a restore can be given values in place of the old ones", async (store) => {
+    const sessionId = newId();
+    const then = await store.saveSession({ sessionId, state: { a: 1, b: 2 } });
+    const other = await store.setState(sessionId, "a", "other");
+    const same = await store.setState(sessionId, "b", 3);
+    const values = { b: 3, gone: 1 };
+    const restored = await store.restoreSession(sessionId, then.revision, { values });
+    expectEqual(restored.state, { a: 1, b: 3 }, "the session");
+    expectEqual(await mustGet(store, sessionId), restored, "the session read back");
+    expectEqual((await store.getEntry(sessionId, "a"))?.revision, other.revision + 2, "what it changed");
+    expectEqual(await store.getEntry(sessionId, "b"), same, "what it left as it was");
+    const event = expectDefined((await allEvents(store, sessionId)).at(-1), "the event");
+    expectEqual(summary(event).entries, [["a", 1]], "the event's entries");
+  }),
+
   storeCase("a restore is a new revision with the old content", async (store, { clock }) => {
     const sessionId = newId();
     const content = { state: { a: 1, b: 2 }, workflowId: "w", userId: "u", labels: { l: "1" } };

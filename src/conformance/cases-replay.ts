@@ -163,6 +163,46 @@ const WRITES: readonly Repeatable[] = [
   },
 ];
 
+/** A write whose values may be others when it is sent again: what tells it from another is the fingerprint that it brings. */
+interface Fingerprinted {
+  readonly what: string;
+  write(store: WorkflowStateStore, sessionId: string, once: Once, value: JsonValue): Promise<unknown>;
+}
+
+type Once = { readonly requestId?: string; readonly requestFingerprint: string };
+
+const FINGERPRINTED: readonly Fingerprinted[] = [
+  { what: "set", write: (store, id, once, value) => store.setState(id, "a", value, once) },
+  {
+    what: "commit",
+    write: (store, id, once, value) =>
+      store.commit(id, {
+        ...once,
+        changes: [
+          { kind: "set", key: "a", value },
+          { kind: "increment", key: "n", delta: 1 },
+          { kind: "append", key: "list", values: [value] },
+          { kind: "set", key: "gone", value },
+          { kind: "delete", key: "gone" },
+        ],
+      }),
+  },
+  {
+    what: "save",
+    write: (store, id, once, value) => store.saveSession({ sessionId: id, state: { a: value, b: 1 } }, once),
+  },
+  {
+    what: "fork",
+    write: (store, id, once, value) => store.forkSession(source(id), id, { ...once, values: { a: value } }),
+  },
+  {
+    what: "restore",
+    write: (store, id, once, value) => store.restoreSession(id, 1, { ...once, values: { a: value } }),
+  },
+  { what: "delete of a key", write: (store, id, once) => store.deleteState(id, "a", once) },
+  { what: "delete of a session", write: (store, id, once) => store.deleteSession(id, once) },
+];
+
 /** What every store must do with a write that is sent again. */
 export const replayCases: readonly ConformanceCase[] = [
   ...WRITES.map(({ what, write, same = write, others }) =>
@@ -199,6 +239,49 @@ export const replayCases: readonly ConformanceCase[] = [
       );
     }),
   ),
+
+  ...FINGERPRINTED.map(({ what, write }) =>
+    storeCase(`a replayed ${what} with a fingerprint of its own gets the first values`, async (store) => {
+      const sessionId = newId();
+      const once = { requestId: newId("request"), requestFingerprint: "a".repeat(128) };
+      await store.saveSession({ sessionId: source(sessionId), state: { a: 1 } });
+      if (what !== "fork") {
+        await store.setState(sessionId, "a", 1);
+      }
+      const first = await write(store, sessionId, once, { x: "first" });
+      await store.setState(sessionId, "later", 1);
+      const before = await store.getSession(sessionId);
+      const events = await allEvents(store, sessionId);
+      expectEqual(await write(store, sessionId, once, { x: "first" }), first, "the answer to the same");
+      expectEqual(await write(store, sessionId, once, ["other"]), first, "the answer to other values");
+      const { requestId } = once;
+      for (const requestFingerprint of ["b", ""]) {
+        const other = write(store, sessionId, { requestId, requestFingerprint }, { x: "first" });
+        const error = await expectReason(other, "REQUEST_ID_REUSED");
+        expectEqual(error.code, "INVALID_ARGUMENT", "the code of another fingerprint");
+      }
+      const alone = { requestFingerprint: "a" };
+      for (const wrong of [alone, { ...alone, requestId: "" }]) {
+        const error = await expectReason(write(store, sessionId, wrong, 1), "INVALID_REQUEST");
+        expectEqual(error.metadata["field"], "request_fingerprint", "the field without a request id");
+      }
+      const long = { requestId: newId("request"), requestFingerprint: "a".repeat(129) };
+      await expectReason(write(store, sessionId, long, 1), "INVALID_REQUEST");
+      expectEqual(await store.getSession(sessionId), before, "the session");
+      expectEqual(await allEvents(store, sessionId), events, "its events");
+    }),
+  ),
+
+  storeCase("a fingerprint tells writes of one kind apart, and of one session", async (store) => {
+    const [one, two] = [newId(), newId()];
+    const once = { requestId: newId("request"), requestFingerprint: "f" };
+    expectEqual((await store.setState(one, "a", 1, once)).value, 1, "the first");
+    expectEqual((await store.setState(two, "a", 2, once)).value, 2, "the same for another session");
+    await expectReason(store.deleteState(one, "a", once), "REQUEST_ID_REUSED");
+    const [result] = await store.batch([{ kind: "setState", sessionId: one, key: "a", value: 3, ...once }]);
+    expectTrue(result?.kind === "setState" && result.entry.value === 1, "the same in a batch");
+    expectEqual((await mustGet(store, one)).state, { a: 1 }, "the session");
+  }),
 
   storeCase("a write that failed is not remembered", async (store) => {
     const sessionId = newId();

@@ -306,12 +306,12 @@ export const valueCases: readonly ConformanceCase[] = [
       const value = Uint8Array.from(bytes);
       const { encoded } = store;
       const writes = [
-        encoded.setState({ sessionId, key: "a", value }),
-        encoded.commit({ sessionId, changes: [{ kind: "append", key: "a", values: [value] }] }),
-        encoded.saveSession({ session: { sessionId, state: new Map([["a", value]]) } }),
+        () => encoded.setState({ sessionId, key: "a", value }),
+        () => encoded.commit({ sessionId, changes: [{ kind: "append", key: "a", values: [value] }] }),
+        () => encoded.saveSession({ session: { sessionId, state: new Map([["a", value]]) } }),
       ];
       for (const write of writes) {
-        const error = await expectReason(write, "INVALID_VALUE");
+        const error = await expectReason(write(), "INVALID_VALUE");
         expectTrue((error.metadata["path"] ?? "").startsWith("$"), `the path of ${what}`);
       }
     }

@@ -23,6 +23,8 @@ export interface ConformanceHarness {
   readonly history: number;
   /** The limits that the store is configured with. Small ones make the suite fast; 128 or more of changes, entries and nodes. */
   readonly limits: Limits;
+  /** The bytes that a value of so many counts for in `limits.sessionBytes`; absent: just as many. Encrypted, it counts for more. */
+  readonly storedBytes?: ((valueBytes: number) => number) | undefined;
 }
 
 /** One obligation of a store. It fails by throwing. */

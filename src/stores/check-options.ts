@@ -5,13 +5,8 @@ import { DEFAULT_LIMITS } from "../limits.ts";
 /** The longest that a timer waits; a longer one would be over at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-const MEMORY_NUMBERS = [
-  "history",
-  "historyAgeMs",
-  "requestRetentionMs",
-  "maxBytes",
-  "progressIntervalMs",
-] as const;
+const RETENTION_NUMBERS = ["history", "historyAgeMs", "requestRetentionMs"] as const;
+const MEMORY_NUMBERS = [...RETENTION_NUMBERS, "maxBytes", "progressIntervalMs"] as const;
 
 /** The options that are checked, of whichever type they are. */
 export interface UncheckedOptions {
@@ -21,6 +16,8 @@ export interface UncheckedOptions {
   readonly retry?: unknown;
   readonly limits?: unknown;
   readonly memory?: unknown;
+  readonly retention?: unknown;
+  readonly encryption?: unknown;
 }
 
 /** Refuses options that make no sense, whichever kind of store they are for. Fails with INVALID_REQUEST and the `field`. */
@@ -37,6 +34,9 @@ export function checkOptions(options: UncheckedOptions): void {
   const memory = members("memory", options.memory);
   for (const name of MEMORY_NUMBERS) checkCount(`memory.${name}`, memory[name]);
   checkLimits("memory.limits", memory["limits"]);
+  const retention = members("retention", options.retention);
+  for (const name of RETENTION_NUMBERS) checkCount(`retention.${name}`, retention[name]);
+  members("encryption", options.encryption);
 }
 
 function checkLimits(field: string, limits: unknown): void {

@@ -60,6 +60,36 @@ export function sessionNotFound(): WorkflowStateError {
   );
 }
 
+/** A fork to where a session is. */
+export function sessionExists(): WorkflowStateError {
+  return new WorkflowStateError(
+    "SESSION_EXISTS",
+    "There is a session with new_session_id already: choose another id, or delete it first.",
+  );
+}
+
+/** A write with the request id of another. */
+export function requestIdReused(): WorkflowStateError {
+  return new WorkflowStateError(
+    "REQUEST_ID_REUSED",
+    "This request_id was used for another write to the session: make a new one for each write, and keep it for its retries only.",
+    { metadata: { field: "request_id" } },
+  );
+}
+
+/** A watch of all sessions whose reader is further behind than what is kept for it. */
+export function tooFarBehind(): WorkflowStateError {
+  return new WorkflowStateError(
+    "HISTORY_COMPACTED",
+    "This watch fell too far behind: watch again, and close the gap with ListSessions(updated_after).",
+  );
+}
+
+/** A call on a store that was closed before. */
+export function storeIsClosed(): WorkflowStateError {
+  return new WorkflowStateError("STORE_UNAVAILABLE", "The store is closed: open it again.");
+}
+
 /** A stream of a store that was closed meanwhile. */
 export function storeClosed(): WorkflowStateError {
   return new WorkflowStateError("SHUTTING_DOWN", "The store was closed: go on where it runs.");

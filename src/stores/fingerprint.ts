@@ -14,6 +14,7 @@ import type {
   DeleteStateRequest,
   EncodedForm,
   ForkSessionRequest,
+  Replayable,
   RestoreSessionRequest,
   SaveSessionRequest,
   SessionMetadata,
@@ -21,15 +22,15 @@ import type {
 } from "../store.ts";
 import { addLabels, addMap, addNumber, addText, addValue, addWord, beginHash, endHash } from "./hash.ts";
 
-/** A write with its kind. */
+/** A write with its kind. Its `requestFingerprint`, where it has one, stands for all else. */
 export type WriteOperation =
   | ({ readonly kind: "setState" } & SetStateRequest<EncodedForm>)
   | ({ readonly kind: "deleteState" } & DeleteStateRequest)
   | ({ readonly kind: "commit" } & CommitRequest<EncodedForm>)
   | ({ readonly kind: "saveSession" } & SaveSessionRequest<EncodedForm>)
   | ({ readonly kind: "deleteSession" } & DeleteSessionRequest)
-  | ({ readonly kind: "forkSession" } & ForkSessionRequest)
-  | ({ readonly kind: "restoreSession" } & RestoreSessionRequest);
+  | ({ readonly kind: "forkSession" } & ForkSessionRequest<EncodedForm>)
+  | ({ readonly kind: "restoreSession" } & RestoreSessionRequest<EncodedForm>);
 
 // Never reused for another kind.
 const TAG_OF_WRITE = {
@@ -48,9 +49,22 @@ const TAG_OF_CHANGE = {
   append: 4,
   merge: 5,
 } as const satisfies Record<Change["kind"], number>;
+/** A set that keeps the expiry. */
+const TAG_OF_KEEPING_SET = 6;
+/** Added to the tag of a write that brings its own fingerprint. */
+const TAG_OF_GIVEN = 16;
 
-/** The fingerprint of a checked write: all that it carries but its `requestId`. 24 characters of `A-Z a-z 0-9 - _`. */
+/**
+ * The fingerprint of a checked write: of all that it carries but its `requestId`, or of the `requestFingerprint` that it brings,
+ * with its kind and its session. 24 characters of `A-Z a-z 0-9 - _`.
+ */
 export function fingerprint(operation: WriteOperation): string {
+  if (operation.requestFingerprint) {
+    beginHash(TAG_OF_WRITE[operation.kind] + TAG_OF_GIVEN);
+    addText(sessionOf(operation));
+    addText(operation.requestFingerprint);
+    return endHash();
+  }
   beginHash(TAG_OF_WRITE[operation.kind]);
   switch (operation.kind) {
     case "setState":
@@ -94,14 +108,42 @@ export function fingerprint(operation: WriteOperation): string {
       addText(operation.sessionId);
       addNumber(operation.atRevision);
       addText(operation.newSessionId);
+      addValues(operation.values);
       break;
     case "restoreSession":
       addText(operation.sessionId);
       addNumber(operation.atRevision);
       addNumber(operation.ifRevision);
+      addValues(operation.values);
       break;
   }
   return endHash();
+}
+
+/**
+ * Whether the answer to a write must be kept with all values: repeated, a write that brings its own fingerprint may carry
+ * others.
+ */
+export function keepsValues(request: Replayable): boolean {
+  return Boolean(request.requestFingerprint);
+}
+
+/** The session that the request id of a write belongs to. */
+function sessionOf(operation: WriteOperation): string {
+  switch (operation.kind) {
+    case "saveSession":
+      return operation.session.sessionId;
+    case "forkSession":
+      return operation.newSessionId;
+    default:
+      return operation.sessionId;
+  }
+}
+
+/** Adds nothing where there are none. */
+function addValues(values: EncodedForm["state"] | undefined): void {
+  if (values === undefined || values.size === 0) return;
+  addMap(values.size, values.keys(), (key) => addValue(values.get(key) as Uint8Array));
 }
 
 function addChecks(checks: readonly Check[]): void {
@@ -115,7 +157,8 @@ function addChecks(checks: readonly Check[]): void {
 function addChanges(changes: readonly Change<EncodedForm>[]): void {
   addWord(changes.length);
   for (const change of changes) {
-    addWord(TAG_OF_CHANGE[change.kind]);
+    const keeping = change.kind === "set" && change.keepExpiry === true;
+    addWord(keeping ? TAG_OF_KEEPING_SET : TAG_OF_CHANGE[change.kind]);
     addText(change.key);
     switch (change.kind) {
       case "set":

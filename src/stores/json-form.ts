@@ -50,17 +50,31 @@ export function toContent(session: SessionContent, limits: Limits): SessionConte
   if (!isPlainObject(state)) {
     throw invalid("session.state", "A session's state is a plain object with a value for each key.");
   }
+  return { sessionId, state: toState(state, limits), workflowId, userId, labels: ownLabels(labels) };
+}
+
+/** The values of a fork or a restore, encoded. */
+export function toValues(
+  values: Readonly<Record<string, JsonValue>> | undefined,
+  limits: Limits,
+): EncodedForm["state"] | undefined {
+  if (values === undefined || values === null) return undefined;
+  if (!isPlainObject(values)) throw invalid("values", "values is a plain object with a value for each key.");
+  return toState(values, limits);
+}
+
+function toState(state: Readonly<Record<string, unknown>>, limits: Limits): EncodedForm["state"] {
   const encoded = new Map<string, Uint8Array>();
   for (const [key, value] of Object.entries(state)) encoded.set(key, encodeAt(key, value, limits));
-  return { sessionId, state: encoded, workflowId, userId, labels: ownLabels(labels) };
+  return encoded;
 }
 
 /** A change, with its values encoded. */
 export function toChange(change: Change, limits: Limits): Change<EncodedForm> {
   switch (change?.kind) {
     case "set": {
-      const { kind, key, value, ttlMs } = change;
-      return { kind, key, value: encodeAt(key, value, limits), ttlMs: wholeMs(ttlMs) };
+      const { kind, key, value, ttlMs, keepExpiry } = change;
+      return { kind, key, value: encodeAt(key, value, limits), ttlMs: wholeMs(ttlMs), keepExpiry };
     }
     case "append": {
       const { kind, key, values, maxItems } = change;
@@ -95,7 +109,7 @@ function toMetadata(metadata: SessionMetadata | undefined): SessionMetadata | un
 
 /** A commit, with its values encoded. */
 export function toCommit(commit: CommitRequest, limits: Limits): CommitRequest<EncodedForm> {
-  const { sessionId, checks, changes, ifRevision, metadata, requestId } = commit;
+  const { sessionId, checks, changes, ifRevision, metadata, requestId, requestFingerprint } = commit;
   return {
     sessionId,
     checks: copyList("checks", checks, copy),
@@ -103,6 +117,7 @@ export function toCommit(commit: CommitRequest, limits: Limits): CommitRequest<E
     ifRevision,
     metadata: toMetadata(metadata),
     requestId,
+    requestFingerprint,
   };
 }
 

@@ -23,6 +23,7 @@ import {
   toCommit,
   toContent,
   toFilter,
+  toValues,
   wholeMs,
 } from "./json-form.ts";
 import { mapIterable } from "./map-iterable.ts";
@@ -59,20 +60,21 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
     },
 
     async saveSession(session, call) {
-      const { ifRevision, ttlMs, idleTtlMs, requestId, ...rest } = call ?? {};
+      const { ifRevision, ttlMs, idleTtlMs, requestId, requestFingerprint, ...rest } = call ?? {};
       const request = {
         session: toContent(session, limits),
         ifRevision,
         ttlMs: wholeMs(ttlMs),
         idleTtlMs: wholeMs(idleTtlMs),
         requestId,
+        requestFingerprint,
       };
       return fromSession(await encoded.saveSession(request, context(rest)));
     },
 
     async deleteSession(sessionId, call) {
-      const { ifRevision, requestId, ...rest } = call ?? {};
-      return encoded.deleteSession({ sessionId, ifRevision, requestId }, context(rest));
+      const { ifRevision, requestId, requestFingerprint, ...rest } = call ?? {};
+      return encoded.deleteSession({ sessionId, ifRevision, requestId, requestFingerprint }, context(rest));
     },
 
     async getAllSessionIds(call) {
@@ -96,7 +98,7 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
     },
 
     async setState(sessionId, key, value, call) {
-      const { ifRevision, ttlMs, requestId, ...rest } = call ?? {};
+      const { ifRevision, ttlMs, requestId, requestFingerprint, ...rest } = call ?? {};
       const request = {
         sessionId,
         key,
@@ -104,6 +106,7 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
         ifRevision,
         ttlMs: wholeMs(ttlMs),
         requestId,
+        requestFingerprint,
       };
       return fromEntry(await encoded.setState(request, context(rest)));
     },
@@ -115,8 +118,11 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
     },
 
     async deleteState(sessionId, key, call) {
-      const { ifRevision, requestId, ...rest } = call ?? {};
-      return encoded.deleteState({ sessionId, key, ifRevision, requestId }, context(rest));
+      const { ifRevision, requestId, requestFingerprint, ...rest } = call ?? {};
+      return encoded.deleteState(
+        { sessionId, key, ifRevision, requestId, requestFingerprint },
+        context(rest),
+      );
     },
 
     async listState(sessionId, call) {
@@ -174,14 +180,28 @@ export function jsonStore(encoded: EncodedStore, options: JsonStoreOptions = {})
     },
 
     async forkSession(sessionId, newSessionId, call) {
-      const { atRevision, requestId, ...rest } = call ?? {};
-      const request = { sessionId, newSessionId, atRevision, requestId };
+      const { atRevision, requestId, requestFingerprint, values, ...rest } = call ?? {};
+      const request = {
+        sessionId,
+        newSessionId,
+        atRevision,
+        requestId,
+        requestFingerprint,
+        values: toValues(values, limits),
+      };
       return fromSession(await encoded.forkSession(request, context(rest)));
     },
 
     async restoreSession(sessionId, atRevision, call) {
-      const { ifRevision, requestId, ...rest } = call ?? {};
-      const request = { sessionId, atRevision, ifRevision, requestId };
+      const { ifRevision, requestId, requestFingerprint, values, ...rest } = call ?? {};
+      const request = {
+        sessionId,
+        atRevision,
+        ifRevision,
+        requestId,
+        requestFingerprint,
+        values: toValues(values, limits),
+      };
       return fromSession(await encoded.restoreSession(request, context(rest)));
     },
 

@@ -12,6 +12,17 @@ import type {
   ListStateResponse,
   Session,
 } from "../store.ts";
+import { compacted } from "./history.ts";
+import {
+  eventItemBytes,
+  eventsQuery,
+  idOnly,
+  SESSION_ITEM_BYTES,
+  sessionItemBytes,
+  sessionsQuery,
+  stateOf,
+  stateQuery,
+} from "./listing.ts";
 import type { Namespace } from "./memory-namespace.ts";
 import type { SessionRecord, Version } from "./memory-session.ts";
 import { compareUtf8 } from "./order.ts";
@@ -27,16 +38,7 @@ export function listSessions(
   current: (record: SessionRecord) => SessionRecord | undefined,
 ): ListSessionsResponse<EncodedForm> {
   const byTime = request.order === "UPDATE_TIME_DESC";
-  const query = [
-    "sessions",
-    request.workflowId ?? "",
-    request.userId ?? "",
-    request.sessionIdPrefix ?? "",
-    Object.entries(request.labels ?? {}).sort(([a], [b]) => compareUtf8(a, b)),
-    request.updatedAfter ?? null,
-    request.updatedBefore ?? null,
-    byTime,
-  ];
+  const query = sessionsQuery(request);
   const after = pagePosition(request.pageToken, query, "string", "number");
   const page = new PageBuilder<Session<EncodedForm>>(request.pageSize, limits);
   const candidates = byTime
@@ -50,7 +52,7 @@ export function listSessions(
     const session = record.session(record.now, record.revision, new Map());
     if (!matches(session, request)) continue;
     const full = request.view === "FULL";
-    if (!page.fits(full ? record.liveBytes + 64 * record.live.size + 1024 : 1024)) {
+    if (!page.fits(full ? sessionItemBytes(record.live.size, record.liveBytes) : SESSION_ITEM_BYTES)) {
       return {
         sessions: page.items,
         nextPageToken: pageToken(query, [
@@ -78,7 +80,7 @@ export function listState(
   limits: Limits,
 ): ListStateResponse<EncodedForm> {
   const { keyPrefix = "", startAfter = "", reverse = false, atRevision } = request;
-  const query = ["state", request.sessionId, keyPrefix, startAfter, reverse, atRevision ?? null];
+  const query = stateQuery(request);
   const from = pagePosition(request.pageToken, query, "string")?.[0] ?? startAfter;
   if (record === undefined) return { entries: [], nextPageToken: "" };
   const page = new PageBuilder<Entry<EncodedForm>>(request.pageSize, limits);
@@ -101,38 +103,21 @@ export function listEvents(
   limits: Limits,
 ): ListEventsResponse<EncodedForm> {
   const { afterRevision = 0, reverse = false } = request;
-  const query = ["events", request.sessionId, afterRevision, reverse];
+  const query = eventsQuery(request);
   const position = pagePosition(request.pageToken, query, "number")?.[0];
-  const first = (afterRevision === 0 ? record.oldestRevision - 1 : record.cursorAfter(afterRevision)) + 1;
+  const first = (afterRevision === 0 ? record.oldest - 1 : record.cursorAfter(afterRevision)) + 1;
   const page = new PageBuilder<Event<EncodedForm>>(request.pageSize, limits);
   const step = reverse ? -1 : 1;
   let revision = position === undefined ? (reverse ? record.revision : first) : position + step;
+  // What the next page was to begin with went while it was waited for: a gap must not pass for the end.
+  if (!reverse && revision < first) throw compacted(record, revision);
   for (; revision >= first && revision <= record.revision; revision += step) {
     const event = record.eventAt(revision) as Event<EncodedForm>;
-    if (!page.fits(eventBytes(event)))
+    if (!page.fits(eventItemBytes(event)))
       return { events: page.items, nextPageToken: pageToken(query, [revision - step]) };
     page.items.push(event);
   }
   return { events: page.items, nextPageToken: "" };
-}
-
-/** The entries as a state, in the order of their keys, or those whose key begins with a prefix. */
-export function stateOf(versions: Iterable<Entry<EncodedForm>>, prefix: string): Map<string, Uint8Array> {
-  const state = new Map<string, Uint8Array>();
-  for (const { key, value } of versions)
-    if (value !== undefined && key.startsWith(prefix)) state.set(key, value);
-  return state;
-}
-
-function idOnly(sessionId: string): Session<EncodedForm> {
-  return { sessionId, state: new Map(), labels: {}, revision: 0 };
-}
-
-function eventBytes(event: Event<EncodedForm>): number {
-  return event.entries.reduce(
-    (bytes, { key, value }) => bytes + 3 * key.length + (value?.length ?? 0) + 64,
-    1024,
-  );
 }
 
 function* byId(namespace: Namespace, prefix: string, after: string | undefined): Generator<SessionRecord> {

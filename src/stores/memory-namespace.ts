@@ -1,11 +1,7 @@
 /** One tenant's sessions in the memory store: by id, by last write, and who watches them all. */
-import type { EncodedForm, SessionChange } from "../store.ts";
+import { Changes } from "./changes.ts";
 import { type SessionRecord, sessionBytes, type Usage } from "./memory-session.ts";
 import { SortedKeys } from "./order.ts";
-import { wake } from "./watch.ts";
-
-/** How many changes a reader of `watchSessions` may be behind. */
-const CHANGES_KEPT = 10_000;
 
 /** The sessions of one namespace. */
 export class Namespace {
@@ -54,37 +50,5 @@ export class Namespace {
     if (record.older !== undefined) record.older.newer = record.newer;
     record.newer = undefined;
     record.older = undefined;
-  }
-}
-
-/** The latest changes of a namespace's sessions, for those who watch: a ring, so that a slow reader costs nothing. */
-export class Changes {
-  /** Called once at the next change. */
-  readonly waiting: Set<() => void> = new Set();
-  /** Open watches; without one nothing is kept. */
-  watches = 0;
-  /** How many changes there have been. */
-  count = 0;
-  #ring: SessionChange<EncodedForm>[] = [];
-
-  add(change: SessionChange<EncodedForm>): void {
-    this.#ring[this.count++ % CHANGES_KEPT] = change;
-    wake(this.waiting);
-  }
-
-  /** The change of a number, counted from 0; `undefined`: no longer kept. */
-  at(index: number): SessionChange<EncodedForm> | undefined {
-    return this.count - index > CHANGES_KEPT ? undefined : this.#ring[index % CHANGES_KEPT];
-  }
-
-  /** Opens a watch; returns the number of the first change that it will see. */
-  openWatch(): number {
-    this.watches++;
-    return this.count;
-  }
-
-  /** Frees the ring when the last watch is gone. */
-  closeWatch(): void {
-    if (--this.watches === 0) this.#ring = [];
   }
 }

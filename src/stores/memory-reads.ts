@@ -1,19 +1,18 @@
 /** Sessions read from the memory store: as they are, as they were, and as they change. */
-import { WorkflowStateError } from "../errors.ts";
 import type {
   CallContext,
   EncodedForm,
-  Event,
   Session,
   SessionChange,
   SessionFilter,
   WatchMessage,
   WatchSessionRequest,
 } from "../store.ts";
-import { stateOf } from "./memory-lists.ts";
-import { NOBODY, type SessionRecord } from "./memory-session.ts";
+import { stateOf } from "./listing.ts";
+import type { SessionRecord } from "./memory-session.ts";
 import type { Sessions } from "./memory-sessions.ts";
-import { matches } from "./session-filter.ts";
+import { NOBODY } from "./metadata.ts";
+import { eventWithPrefix } from "./session-filter.ts";
 import { Watch } from "./watch.ts";
 
 /** A session as it is, or as it was at a kept revision; `undefined`: there is or was none. */
@@ -57,7 +56,8 @@ export function watchSession(
     }
     for (let event = record.eventAt(cursor + 1); event !== undefined; event = record.eventAt(cursor + 1)) {
       cursor++;
-      const seen = keyPrefix === "" ? event : withPrefix(event, record.endedAt(event.revision), keyPrefix);
+      const ended = keyPrefix !== "" && record.endedAt(event.revision);
+      const seen = eventWithPrefix(event, ended, keyPrefix);
       if (seen !== undefined) return { kind: "event", event: seen };
     }
     return undefined;
@@ -78,37 +78,5 @@ export function watchSessions(
   context: CallContext | undefined,
 ): AsyncIterable<SessionChange<EncodedForm>> {
   const { changes } = sessions.begin(context);
-  let next = changes.openWatch();
-  const read = (): SessionChange<EncodedForm> | undefined => {
-    while (next < changes.count) {
-      const change = changes.at(next);
-      if (change === undefined) {
-        throw new WorkflowStateError(
-          "HISTORY_COMPACTED",
-          "This watch fell too far behind: watch again, and close the gap with ListSessions(updated_after).",
-        );
-      }
-      next++;
-      if (matches(change.session, filter)) return change;
-    }
-    return undefined;
-  };
-  const source = {
-    read,
-    progress: () => undefined,
-    waiting: changes.waiting,
-    ended: () => changes.closeWatch(),
-  };
-  return new Watch(source, context?.signal, Number.POSITIVE_INFINITY, () => sessions.closed);
-}
-
-/** The event with the entries of a prefix only; `undefined`: it has none, and the session did not end with it. */
-function withPrefix(
-  event: Event<EncodedForm>,
-  ended: boolean,
-  prefix: string,
-): Event<EncodedForm> | undefined {
-  if (ended) return event;
-  const entries = event.entries.filter(({ key }) => key.startsWith(prefix));
-  return entries.length === 0 ? undefined : { ...event, entries };
+  return new Watch(changes.watch(filter), context?.signal, Number.POSITIVE_INFINITY, () => sessions.closed);
 }

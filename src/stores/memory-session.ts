@@ -6,13 +6,13 @@
  * older ones; nothing is ever copied.
  */
 import TinyQueue from "tinyqueue";
-import { WorkflowStateError } from "../errors.ts";
 import type { EncodedForm, Entry, Event, EventKind, Session } from "../store.ts";
-import { utf8Length } from "../validate.ts";
+import { absentRevision, compacted, cursorAfter, isUnknown, type Kept, placeOf } from "./history.ts";
 import type { Namespace } from "./memory-namespace.ts";
-import { deadline, type Metadata } from "./metadata.ts";
+import { deadline, type Metadata, type Moment, NOBODY, sessionOf } from "./metadata.ts";
 import { SortedKeys } from "./order.ts";
 import type { Remembered } from "./request-log.ts";
+import { entryBytes, type KeyWrite } from "./staging.ts";
 import { wake } from "./watch.ts";
 
 /** One version of an entry, as it is given out; without a value where it was deleted. */
@@ -52,20 +52,6 @@ interface LogRecord {
   readonly moment: Moment;
 }
 
-/** A session at a revision, less its state: what was known, when it was written, and when it was to expire. */
-export interface Moment {
-  readonly metadata: Metadata | undefined;
-  readonly time: number;
-  readonly expireTime: number | undefined;
-}
-
-/** What a commit writes to one key; no value: it removes the key. */
-export interface Write {
-  readonly key: string;
-  readonly value: Uint8Array | undefined;
-  readonly expireTime: number | undefined;
-}
-
 /** What the store counts: bytes are keys and encoded values in state and history, with an estimate of what holds them. */
 export interface Usage {
   sessions: number;
@@ -79,11 +65,9 @@ const VERSION_BYTES = 350;
 const RECORD_BYTES = 350;
 
 const NOTHING: readonly Version[] = [];
-/** A session that does not exist. */
-export const NOBODY: Moment = { metadata: undefined, time: 0, expireTime: undefined };
 
 /** One session id: its life, its past, and who waits for its future. */
-export class SessionRecord {
+export class SessionRecord implements Kept {
   readonly namespace: Namespace;
   readonly sessionId: string;
   /** The last revision; 0 or the store's floor before the first commit. */
@@ -113,9 +97,9 @@ export class SessionRecord {
   /** When the sweeper looks next: nothing falls due before. */
   nextDue: number = Number.POSITIVE_INFINITY;
 
-  readonly #usage: Usage;
   /** The revision before the first that this record knows of. */
-  readonly #born: number;
+  readonly born: number;
+  readonly #usage: Usage;
   /** Tombstones of keys that are gone, while history keeps them. */
   #gone: Map<string, Version> | undefined;
   /** Kept commits, oldest first, from #head on. */
@@ -128,7 +112,7 @@ export class SessionRecord {
     this.namespace = namespace;
     this.sessionId = sessionId;
     this.revision = namespace.floor;
-    this.#born = namespace.floor;
+    this.born = namespace.floor;
     this.#usage = namespace.usage;
   }
 
@@ -155,7 +139,7 @@ export class SessionRecord {
   }
 
   /** The revision of the oldest kept commit, or the one to come if none is kept. */
-  get oldestRevision(): number {
+  get oldest(): number {
     return this.revision - this.logLength + 1;
   }
 
@@ -166,12 +150,12 @@ export class SessionRecord {
 
   /** Whether the store knows of no session by this id, now or in history. */
   get unknown(): boolean {
-    return this.metadata === undefined && this.logLength === 0;
+    return isUnknown(this, this.metadata !== undefined);
   }
 
   /** The revision that a watch of nothing begins at: the last of a deleted session, 0 of one that never was. */
   get absentRevision(): number {
-    return this.unknown && this.revision === this.#born ? 0 : this.revision;
+    return absentRevision(this);
   }
 
   /** Whether nothing needs this record: no session, no history, no watch, no remembered request. */
@@ -188,7 +172,7 @@ export class SessionRecord {
   write(
     kind: EventKind,
     time: number,
-    writes: readonly Write[],
+    writes: readonly KeyWrite[],
     metadata: Metadata | undefined,
     requestId: string | undefined,
     history: number,
@@ -217,13 +201,13 @@ export class SessionRecord {
   }
 
   /** Removes of every live key: what a commit that ends the session writes. */
-  removeAll(): Write[] {
+  removeAll(): KeyWrite[] {
     return Array.from(this.live.keys(), (key) => ({ key, value: undefined, expireTime: undefined }));
   }
 
   /** Takes out the keys whose time has passed, as the removes to commit. */
-  takeExpired(now: number): Write[] {
-    const writes: Write[] = [];
+  takeExpired(now: number): KeyWrite[] {
+    const writes: KeyWrite[] = [];
     for (;;) {
       const version = this.#expiring?.peek();
       if (version === undefined || (version.expireTime as number) > now) return writes;
@@ -251,8 +235,8 @@ export class SessionRecord {
   /** The event of a revision; `undefined`: not made yet. Fails with HISTORY_COMPACTED. */
   eventAt(revision: number): Event<EncodedForm> | undefined {
     if (revision > this.revision) return undefined;
-    if (revision < this.oldestRevision) throw this.#compacted(revision);
-    return (this.#log[this.#head + revision - this.oldestRevision] as LogRecord).event;
+    if (revision < this.oldest) throw compacted(this, revision);
+    return (this.#log[this.#head + revision - this.oldest] as LogRecord).event;
   }
 
   /**
@@ -260,11 +244,7 @@ export class SessionRecord {
    * Fails with HISTORY_COMPACTED, FUTURE_REVISION.
    */
   cursorAfter(afterRevision: number): number {
-    if (afterRevision > this.revision) throw this.#future(afterRevision);
-    // Revision 0 of an id that the store never saw: nothing came before its first commit, whatever number that has.
-    if (afterRevision === 0 && this.oldestRevision - 1 === this.#born) return this.#born;
-    if (afterRevision < this.oldestRevision - 1) throw this.#compacted(afterRevision + 1);
-    return afterRevision;
+    return cursorAfter(this, afterRevision);
   }
 
   /** The session as it is. */
@@ -274,11 +254,9 @@ export class SessionRecord {
 
   /** The session as it was at a kept revision. Fails with HISTORY_COMPACTED, FUTURE_REVISION. */
   at(revision: number): Moment {
-    if (revision > this.revision) throw this.#future(revision);
-    if (revision === this.revision) return this.now;
-    if (revision === 0 && this.oldestRevision - 1 === this.#born) return NOBODY;
-    if (revision < this.oldestRevision) throw this.#compacted(revision);
-    return (this.#log[this.#head + revision - this.oldestRevision] as LogRecord).moment;
+    const place = placeOf(this, revision);
+    if (place !== "past") return place === "now" ? this.now : NOBODY;
+    return (this.#log[this.#head + revision - this.oldest] as LogRecord).moment;
   }
 
   /** What is left of a key that was removed, while history keeps it. */
@@ -309,23 +287,8 @@ export class SessionRecord {
   }
 
   /** The session as it is given out, with the state given. */
-  session(
-    { metadata, time, expireTime }: Moment,
-    revision: number,
-    state: EncodedForm["state"],
-  ): Session<EncodedForm> {
-    return {
-      sessionId: this.sessionId,
-      state,
-      createTime: metadata?.createTime,
-      updateTime: metadata === undefined ? undefined : time,
-      workflowId: metadata?.workflowId,
-      userId: metadata?.userId,
-      labels: metadata?.labels ?? {},
-      revision,
-      expireTime,
-      forkedFrom: metadata?.forkedFrom,
-    };
+  session(moment: Moment, revision: number, state: EncodedForm["state"]): Session<EncodedForm> {
+    return sessionOf(this.sessionId, moment, revision, state);
   }
 
   #put(
@@ -397,30 +360,6 @@ export class SessionRecord {
       this.#head = 0;
     }
   }
-
-  #compacted(revision: number): WorkflowStateError {
-    const oldest = String(this.oldestRevision);
-    return new WorkflowStateError(
-      "HISTORY_COMPACTED",
-      `Revision ${revision} is no longer kept, and ${oldest} is the oldest that is: read the current state, or a kept revision.`,
-      { metadata: { oldest_revision: oldest } },
-    );
-  }
-
-  #future(revision: number): WorkflowStateError {
-    return new WorkflowStateError(
-      "FUTURE_REVISION",
-      `Revision ${revision} is not made yet: the last one is ${this.revision}.`,
-      {
-        metadata: { current_revision: String(this.revision) },
-      },
-    );
-  }
-}
-
-/** Bytes of an entry as the session limit counts them: its key's and its encoded value's. */
-export function entryBytes(key: string, value: Uint8Array | undefined): number {
-  return utf8Length(key) + (value === undefined ? 0 : value.length);
 }
 
 /** Bytes that a record takes beside its versions and commits. */

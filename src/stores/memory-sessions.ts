@@ -2,10 +2,12 @@
 import TinyQueue from "tinyqueue";
 import { WorkflowStateError } from "../errors.ts";
 import type { CallContext, EventKind } from "../store.ts";
+import { storeIsClosed } from "./failures.ts";
 import { Namespace } from "./memory-namespace.ts";
-import { SessionRecord, type Usage, type Write } from "./memory-session.ts";
+import { SessionRecord, type Usage } from "./memory-session.ts";
 import type { Metadata } from "./metadata.ts";
 import { RequestLog } from "./request-log.ts";
+import type { KeyWrite } from "./staging.ts";
 import { wake } from "./watch.ts";
 
 /** How many answers are remembered in all. */
@@ -56,7 +58,7 @@ export class Sessions {
 
   /** The door of every call: is the store open, is the call still wanted, what time is it, whose sessions are meant. */
   begin(context: CallContext | undefined): Namespace {
-    if (this.closed) throw new WorkflowStateError("STORE_UNAVAILABLE", "The store is closed: open it again.");
+    if (this.closed) throw storeIsClosed();
     context?.signal?.throwIfAborted();
     this.#tick();
     if (this.requests.dueTime <= this.time) this.requests.forgetUntil(this.time);
@@ -92,7 +94,7 @@ export class Sessions {
   write(
     record: SessionRecord,
     kind: EventKind,
-    writes: readonly Write[],
+    writes: readonly KeyWrite[],
     metadata: Metadata | undefined,
     requestId: string | undefined,
   ): void {
@@ -163,7 +165,7 @@ export class Sessions {
     if (now > this.time) this.time = now;
   }
 
-  #checkRoom(writes: readonly Write[]): void {
+  #checkRoom(writes: readonly KeyWrite[]): void {
     let growth = 0;
     for (const { key, value } of writes) growth += value === undefined ? 0 : key.length + value.length;
     if (this.usage.bytes + growth > this.#options.maxBytes) this.sweep();

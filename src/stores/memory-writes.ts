@@ -1,5 +1,5 @@
 /** The writes of the memory store. Each is one synchronous section: nothing else runs between its checks and its commit. */
-import { type FailedCheck, WorkflowStateError } from "../errors.ts";
+import type { FailedCheck } from "../errors.ts";
 import type {
   CommitRequest,
   CommitResponse,
@@ -16,15 +16,16 @@ import type {
   SetStateRequest,
 } from "../store.ts";
 import { ownValue } from "../validate.ts";
-import { compute } from "./computed.ts";
-import { checkSessionSize, commitTooLarge, failUnless, sessionNotFound } from "./failures.ts";
-import { stateOf } from "./memory-lists.ts";
+import { checkSessionSize, failUnless, sessionExists, sessionNotFound } from "./failures.ts";
+import { keepsValues } from "./fingerprint.ts";
+import { stateOf } from "./listing.ts";
 import type { Namespace } from "./memory-namespace.ts";
-import { entryBytes, type SessionRecord, type Version, type Write } from "./memory-session.ts";
+import type { SessionRecord, Version } from "./memory-session.ts";
 import type { Sessions } from "./memory-sessions.ts";
 import { changedMetadata, created, deadlines, deadlinesOf, type Metadata } from "./metadata.ts";
-import { compareUtf8 } from "./order.ts";
-import { sameBytes } from "./same-bytes.ts";
+import { copies, difference, entryBytes, type KeyWrite, ownValues, stage } from "./staging.ts";
+
+const NO_VALUES: EncodedForm["state"] = new Map();
 
 /** Writes one entry. */
 export function setState(
@@ -49,9 +50,11 @@ export function setState(
     { kind: "setState", ...request },
     sessions.time,
     run,
-    // Not the value: the repeated request has it.
-    ({ revision, updateTime, expireTime }) => ({ kept: { revision, updateTime, expireTime }, valueBytes: 0 }),
-    (kept) => ({ key, value, ...kept }),
+    ({ revision, updateTime, expireTime }) => {
+      const kept = keepsValues(request) ? value : undefined;
+      return { kept: { revision, updateTime, expireTime, value: kept }, valueBytes: kept?.length ?? 0 };
+    },
+    (kept) => ({ ...kept, key, value: kept.value ?? value }),
   );
 }
 
@@ -79,9 +82,6 @@ export function deleteState(
   );
 }
 
-/** What the answer of a commit holds beside its entries. */
-const ANSWER_MARGIN_BYTES = 16 << 10;
-
 /** Makes a commit: all checks, then all changes in order, or nothing. */
 export function commit(
   sessions: Sessions,
@@ -96,10 +96,7 @@ export function commit(
       ...(ifRevision === undefined ? [] : failedSessionCheck(record, ifRevision)),
       ...checks.flatMap((check) => failedCheck(record, check.key, check.ifRevision)),
     ]);
-    const staged = stage(record, request, sessions.time, limits);
-    const bytes = [...staged.values()].reduce((sum, { key, value }) => sum + 64 + entryBytes(key, value), 0);
-    const room = limits.requestBytes - ANSWER_MARGIN_BYTES;
-    if (bytes > room) throw commitTooLarge(bytes, room);
+    const staged = stage(request.changes ?? [], (key) => record.live.get(key), sessions.time, limits);
     const written = [...staged.values()].filter((write) => write.written);
     checkSize(record, written, limits);
     const metadata = changedMetadata(record.metadata, request.metadata, sessions.time);
@@ -146,7 +143,7 @@ export function saveSession(
   const record = sessions.open(namespace, session.sessionId);
   const run = (): Session<EncodedForm> => {
     failUnless(ifRevision === undefined ? [] : failedSessionCheck(record, ifRevision));
-    const writes = difference(record, state, (version) => version.expireTime);
+    const writes = difference(record.live, state, (version) => version.expireTime);
     checkSize(record, writes, limits);
     const metadata: Metadata = {
       ...(record.metadata ?? created(sessions.time)),
@@ -163,8 +160,10 @@ export function saveSession(
     { kind: "saveSession", ...request },
     sessions.time,
     run,
-    ({ state: _, ...kept }) => ({ kept, valueBytes: 0 }),
-    (kept) => ({ ...kept, state }),
+    (saved) =>
+      // Not the values where the repeated request must have the same.
+      keepsValues(request) ? keepSession(saved) : { kept: { ...saved, state: NO_VALUES }, valueBytes: 0 },
+    (kept) => (keepsValues(request) ? kept : { ...kept, state }),
   );
 }
 
@@ -196,20 +195,17 @@ export function deleteSession(
 export function forkSession(
   sessions: Sessions,
   namespace: Namespace,
-  request: ForkSessionRequest,
+  request: ForkSessionRequest<EncodedForm>,
+  limits: Limits,
 ): Session<EncodedForm> {
   const { sessionId, atRevision, newSessionId, requestId } = request;
+  const values = ownValues(request.values, limits);
   const target = sessions.open(namespace, newSessionId);
   const run = (): Session<EncodedForm> => {
-    if (target.metadata !== undefined) {
-      throw new WorkflowStateError(
-        "SESSION_EXISTS",
-        "There is a session with new_session_id already: choose another id, or delete it first.",
-      );
-    }
+    if (target.metadata !== undefined) throw sessionExists();
     const source = sessions.find(namespace, sessionId);
-    const { metadata, entries, revision } = contentAt(source, atRevision, sessions.time);
-    const writes = entries.map(({ key, value, expireTime }) => ({ key, value, expireTime }));
+    const { metadata, entries, revision } = contentAt(source, atRevision, sessions.time, values);
+    checkSize(target, entries, limits);
     const { labels, workflowId, userId } = metadata;
     const expiry = deadlinesOf(source?.metadata, sessions.time);
     const forked = {
@@ -220,7 +216,7 @@ export function forkSession(
       ...expiry,
       forkedFrom: { sessionId, revision },
     };
-    sessions.write(target, "FORKED", writes, forked, requestId);
+    sessions.write(target, "FORKED", entries, forked, requestId);
     return target.session(target.now, target.revision, stateOf(entries, ""));
   };
   return sessions.requests.once(
@@ -237,19 +233,22 @@ export function forkSession(
 export function restoreSession(
   sessions: Sessions,
   namespace: Namespace,
-  request: RestoreSessionRequest,
+  request: RestoreSessionRequest<EncodedForm>,
+  limits: Limits,
 ): Session<EncodedForm> {
   const { sessionId, atRevision, ifRevision, requestId } = request;
+  const values = ownValues(request.values, limits);
   const record = sessions.open(namespace, sessionId);
   const run = (): Session<EncodedForm> => {
-    const { metadata: past, entries } = contentAt(record, atRevision, sessions.time);
+    const { metadata: past, entries } = contentAt(record, atRevision, sessions.time, values);
     failUnless(ifRevision === undefined ? [] : failedSessionCheck(record, ifRevision));
     const state = stateOf(entries, "");
     const expireTimes = new Map(entries.map(({ key, expireTime }) => [key, expireTime]));
-    const writes = difference(record, state, ({ key }) => expireTimes.get(key)).map((write) => ({
+    const writes = difference(record.live, state, ({ key }) => expireTimes.get(key)).map((write) => ({
       ...write,
       expireTime: expireTimes.get(write.key),
     }));
+    checkSize(record, writes, limits);
     const { labels, workflowId, userId } = past;
     const base = record.metadata ?? {
       ...past,
@@ -270,78 +269,19 @@ export function restoreSession(
   );
 }
 
-/** What a commit will leave at each key that its changes name; `written`: that it is a write. */
-interface Staged extends Write {
-  readonly written: boolean;
-}
-
-function stage(
-  record: SessionRecord,
-  request: CommitRequest<EncodedForm>,
-  time: number,
-  limits: Limits,
-): Map<string, Staged> {
-  const staged = new Map<string, Staged>();
-  for (const [i, change] of (request.changes ?? []).entries()) {
-    const { key } = change;
-    const before = staged.get(key) ?? record.live.get(key);
-    if (change.kind === "delete") {
-      const earlier = staged.get(key)?.written ?? false;
-      staged.set(key, {
-        key,
-        value: undefined,
-        expireTime: undefined,
-        written: earlier || before?.value !== undefined,
-      });
-    } else if (change.kind === "set") {
-      const value = ownValue(change.value, limits, `changes[${i}].set.value`);
-      staged.set(key, {
-        key,
-        value,
-        expireTime: change.ttlMs ? time + change.ttlMs : undefined,
-        written: true,
-      });
-    } else {
-      const value = compute(change, before?.value, limits);
-      staged.set(key, { key, value, expireTime: before?.expireTime, written: true });
-    }
-  }
-  return staged;
-}
-
-/** The writes that make the live entries a state, by key; an entry stays as it is if its value and its expiry do. */
-function difference(
-  record: SessionRecord,
-  state: ReadonlyMap<string, Uint8Array>,
-  expireTimeAfter: (version: Version) => number | undefined,
-): Write[] {
-  const writes: Write[] = [];
-  for (const key of record.live.keys()) if (!state.has(key)) writes.push(remove(key));
-  for (const [key, value] of state) {
-    const version = record.live.get(key);
-    const stays = version !== undefined && sameBytes(version.value as Uint8Array, value);
-    if (!stays || version.expireTime !== expireTimeAfter(version))
-      writes.push({ key, value, expireTime: undefined });
-  }
-  return writes.sort((a, b) => compareUtf8(a.key, b.key));
-}
-
 /** The content of a session at a revision, by key, less what has expired since. Fails with SESSION_NOT_FOUND and as `at`. */
 function contentAt(
   record: SessionRecord | undefined,
   atRevision: number | undefined,
   time: number,
-): { metadata: Metadata; entries: Version[]; revision: number } {
+  values: EncodedForm["state"] | undefined,
+): { metadata: Metadata; entries: KeyWrite[]; revision: number } {
   if (record === undefined || record.unknown) throw sessionNotFound();
   const revision = atRevision ?? record.revision;
   const { metadata } = record.at(revision);
   // What expired stays gone: only a deletion can be taken back.
   if (metadata === undefined || revision <= record.expiredRevision) throw sessionNotFound();
-  const entries = [...record.entriesAt(revision)].filter(
-    ({ expireTime }) => expireTime === undefined || expireTime > time,
-  );
-  entries.sort((a, b) => compareUtf8(a.key, b.key));
-  return { metadata, entries, revision };
+  return { metadata, entries: copies(record.entriesAt(revision), time, values), revision };
 }
 
 function failedCheck(record: SessionRecord, key: string, ifRevision: number): FailedCheck[] {
@@ -354,11 +294,11 @@ function failedSessionCheck(record: SessionRecord, ifRevision: number): FailedCh
   return actualRevision === ifRevision ? [] : [{ key: "", ifRevision, actualRevision }];
 }
 
-function remove(key: string): Write {
+function remove(key: string): KeyWrite {
   return { key, value: undefined, expireTime: undefined };
 }
 
-function checkSize(record: SessionRecord, writes: readonly Write[], limits: Limits): void {
+function checkSize(record: SessionRecord, writes: readonly KeyWrite[], limits: Limits): void {
   const before = { entries: record.live.size, bytes: record.liveBytes };
   let { entries, bytes } = before;
   for (const { key, value } of writes) {
@@ -391,7 +331,7 @@ function keepSession(session: Session<EncodedForm>): { kept: Session<EncodedForm
   return { kept: session, valueBytes };
 }
 
-/** `set`: the value is that of the request's last change to the key. */
+/** `set`: the value is that of the request's last change to the key, and the repeated request has the same. */
 interface KeptCommit extends CommitResponse<EncodedForm> {
   readonly entries: readonly (Entry<EncodedForm> & { readonly set: boolean })[];
 }
@@ -404,7 +344,7 @@ function keepCommit(
   const last = new Map((request.changes ?? []).map((change) => [change.key, change.kind]));
   let valueBytes = 0;
   const entries = answer.entries.map(({ key, value, revision, updateTime, expireTime }) => {
-    const set = last.get(key) === "set";
+    const set = last.get(key) === "set" && !keepsValues(request);
     valueBytes += key.length + (set ? 0 : (value?.length ?? 0)) + 100;
     return { key, value: set ? undefined : value, revision, updateTime, expireTime, set };
   });

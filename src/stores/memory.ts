@@ -182,14 +182,20 @@ export class MemoryStore implements EncodedStore {
     return runPipeline(batches, (operations) => this.batch(operations, context), ends);
   }
 
-  async forkSession(request: ForkSessionRequest, context?: CallContext): Promise<Session<EncodedForm>> {
+  async forkSession(
+    request: ForkSessionRequest<EncodedForm>,
+    context?: CallContext,
+  ): Promise<Session<EncodedForm>> {
     validate.checkFork(request, this.#limits);
-    return writes.forkSession(this.#sessions, this.#sessions.begin(context), request);
+    return writes.forkSession(this.#sessions, this.#sessions.begin(context), request, this.#limits);
   }
 
-  async restoreSession(request: RestoreSessionRequest, context?: CallContext): Promise<Session<EncodedForm>> {
+  async restoreSession(
+    request: RestoreSessionRequest<EncodedForm>,
+    context?: CallContext,
+  ): Promise<Session<EncodedForm>> {
     validate.checkRestore(request, this.#limits);
-    return writes.restoreSession(this.#sessions, this.#sessions.begin(context), request);
+    return writes.restoreSession(this.#sessions, this.#sessions.begin(context), request, this.#limits);
   }
 
   async listEvents(

@@ -1,5 +1,5 @@
 /** What a store knows about a session beside its state, and how writes change it. */
-import type { SessionMetadata } from "../store.ts";
+import type { EncodedForm, Session, SessionMetadata } from "../store.ts";
 
 /** What is known about a session beside its state. Never changed: a commit that changes it makes a new one. */
 export interface Metadata {
@@ -13,7 +13,39 @@ export interface Metadata {
   readonly idleTtlMs: number | undefined;
 }
 
+/** A session at a revision, less its state: what was known, when it was written, and when it was to expire. */
+export interface Moment {
+  /** `undefined`: there was no session. */
+  readonly metadata: Metadata | undefined;
+  readonly time: number;
+  readonly expireTime: number | undefined;
+}
+
+/** A session that does not exist. */
+export const NOBODY: Moment = { metadata: undefined, time: 0, expireTime: undefined };
+
 const NO_LABELS: Metadata["labels"] = Object.freeze({});
+
+/** A session as it is given out, with the state given. */
+export function sessionOf(
+  sessionId: string,
+  { metadata, time, expireTime }: Moment,
+  revision: number,
+  state: EncodedForm["state"],
+): Session<EncodedForm> {
+  return {
+    sessionId,
+    state,
+    createTime: metadata?.createTime,
+    updateTime: metadata === undefined ? undefined : time,
+    workflowId: metadata?.workflowId,
+    userId: metadata?.userId,
+    labels: metadata?.labels ?? {},
+    revision,
+    expireTime,
+    forkedFrom: metadata?.forkedFrom,
+  };
+}
 
 /** The metadata of a session that begins now. */
 export function created(time: number): Metadata {
@@ -73,8 +105,11 @@ export function deadlinesOf(
 }
 
 /** When a session expires: the earlier of its two deadlines. @param activeTime when a caller last wrote */
-export function deadline(metadata: Metadata, updateTime: number): number | undefined {
-  const idle = metadata.idleTtlMs === undefined ? undefined : updateTime + metadata.idleTtlMs;
+export function deadline(
+  metadata: Pick<Metadata, "expireTime" | "idleTtlMs">,
+  activeTime: number,
+): number | undefined {
+  const idle = metadata.idleTtlMs === undefined ? undefined : activeTime + metadata.idleTtlMs;
   if (idle === undefined || metadata.expireTime === undefined) return idle ?? metadata.expireTime;
   return Math.min(idle, metadata.expireTime);
 }

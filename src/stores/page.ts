@@ -5,6 +5,20 @@ const DEFAULT_PAGE_SIZE = 100;
 /** What an answer holds beside its items. */
 const MARGIN_BYTES = 16 << 10;
 
+/** How much a page may hold: so many items, and of bytes so many. */
+export interface PageRoom {
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** How much a page may hold that was asked to be of a size. */
+export function pageRoom(pageSize: number | undefined, limits: Limits): PageRoom {
+  return {
+    count: Math.min(pageSize || DEFAULT_PAGE_SIZE, limits.pageSize),
+    bytes: limits.requestBytes - MARGIN_BYTES,
+  };
+}
+
 /** Collects the items of one page. */
 export class PageBuilder<Item> {
   readonly items: Item[] = [];
@@ -12,8 +26,9 @@ export class PageBuilder<Item> {
   #room: number;
 
   constructor(pageSize: number | undefined, limits: Limits) {
-    this.#size = Math.min(pageSize || DEFAULT_PAGE_SIZE, limits.pageSize);
-    this.#room = limits.requestBytes - MARGIN_BYTES;
+    const { count, bytes } = pageRoom(pageSize, limits);
+    this.#size = count;
+    this.#room = bytes;
   }
 
   /** Whether another item of about so many bytes belongs on the page. The first one always does. */

@@ -104,14 +104,13 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
       validate.checkSaveSession(request, UNBOUNDED);
       for (const value of request.session.state.values()) validate.validateValue(value, UNBOUNDED);
       const message = requestToWire.saveSession(withId(request));
-      const saved = await channel.unary(
-        method.saveSession,
-        message,
-        responseFromWire.saveSession,
-        writing(context),
-      );
-      // Also where one answer could not hold it: what is there now is what was sent.
-      return saved.state.size === 0 ? { ...saved, state: stateOf(message) } : saved;
+      const call = writingAll(context);
+      const saved = await channel.unary(method.saveSession, message, responseFromWire.saveSession, call);
+      if (saved.state.size > 0 || request.session.state.size === 0) return saved;
+      // One answer could not hold it: what is there now is what was sent, the first time.
+      return request.requestFingerprint
+        ? completed(channel, saved, call)
+        : { ...saved, state: stateOf(message) };
     },
     async deleteSession(request, context) {
       validate.checkDeleteSession(request, UNBOUNDED);
@@ -143,8 +142,8 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
       return channel.unary(method.listState, message, responseFromWire.listState, reading(context));
     },
     async commit(request, context) {
+      check({ ...request, kind: "commit" });
       const operation = { ...withId(request), kind: "commit" } as const;
-      check(operation);
       const { revision, updateTime, entries } = await run(batcher, operation, context);
       return { revision, updateTime, entries };
     },
@@ -160,6 +159,7 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     },
     async forkSession(request, context) {
       validate.checkFork(request, UNBOUNDED);
+      checkValues(request.values);
       const message = requestToWire.forkSession(withId(request));
       const call = writingAll(context);
       const copy = await channel.unary(method.forkSession, message, responseFromWire.forkSession, call);
@@ -167,6 +167,7 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     },
     async restoreSession(request, context) {
       validate.checkRestore(request, UNBOUNDED);
+      checkValues(request.values);
       const message = requestToWire.restoreSession(withId(request));
       const call = writingAll(context);
       const restored = await channel.unary(
@@ -244,6 +245,10 @@ function check(operation: Operation<EncodedForm>): void {
     const values = change.kind === "append" ? change.values : "value" in change ? [change.value] : [];
     for (const value of values) validate.validateValue(value, UNBOUNDED, `changes[${i}]`);
   }
+}
+
+function checkValues(values: EncodedForm["state"] | undefined): void {
+  for (const value of values?.values() ?? []) validate.validateValue(value, UNBOUNDED, "values");
 }
 
 /** A batch that can be sent, its writes with request ids. */

@@ -1,5 +1,5 @@
 /** The answers of writes that carried a request id, kept so that a repeated write returns the first answer. */
-import { WorkflowStateError } from "../errors.ts";
+import { requestIdReused } from "./failures.ts";
 import { fingerprint, type WriteOperation } from "./fingerprint.ts";
 import type { SessionRecord, Usage } from "./memory-session.ts";
 
@@ -43,7 +43,7 @@ export class RequestLog {
 
   /**
    * Runs a write, or returns the first answer if it was run before. Fails with REQUEST_ID_REUSED.
-   * @param keep what to keep of the answer: no value that the request carries itself
+   * @param keep what to keep of the answer: no value that the request carries itself, unless it brings its own fingerprint
    * @param replay makes the answer from what was kept
    */
   once<Answer, Kept>(
@@ -60,11 +60,7 @@ export class RequestLog {
     const known = record.requests?.get(requestId);
     if (known !== undefined) {
       if (known.fingerprint === print) return replay(known.kept as Kept);
-      throw new WorkflowStateError(
-        "REQUEST_ID_REUSED",
-        "This request_id was used for another write to the session: make a new one for each write, and keep it for its retries only.",
-        { metadata: { field: "request_id" } },
-      );
+      throw requestIdReused();
     }
     const answer = run();
     const { kept, valueBytes } = keep(answer);

@@ -1,5 +1,5 @@
-/** Which sessions a filter takes, for stores that look at sessions one by one. */
-import type { EncodedForm, Session, SessionFilter } from "../store.ts";
+/** What a filter takes, for stores that look one by one: sessions of a listing, entries of an event. */
+import type { EncodedForm, Event, Session, SessionFilter } from "../store.ts";
 
 /** Whether a session that exists matches every filter that is given. */
 export function matches(session: Session<EncodedForm>, filter: SessionFilter<EncodedForm>): boolean {
@@ -14,4 +14,15 @@ export function matches(session: Session<EncodedForm>, filter: SessionFilter<Enc
   return Object.keys(labels).every(
     (name) => Object.hasOwn(session.labels, name) && session.labels[name] === labels[name],
   );
+}
+
+/** The event with the entries of a prefix only; `undefined`: it has none, and the session did not end with it. */
+export function eventWithPrefix(
+  event: Event<EncodedForm>,
+  ended: boolean,
+  prefix: string,
+): Event<EncodedForm> | undefined {
+  if (ended || prefix === "") return event;
+  const entries = event.entries.filter(({ key }) => key.startsWith(prefix));
+  return entries.length === 0 ? undefined : { ...event, entries };
 }

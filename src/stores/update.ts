@@ -18,12 +18,11 @@ import { define, encodeAt, invalid } from "./json-form.ts";
 import { KeyedMutex } from "./keyed-mutex.ts";
 import { pause, unlessAborted } from "./pause.ts";
 import { sameBytes } from "./same-bytes.ts";
+import { entriesAt, NO_KEY } from "./whole-session.ts";
 
 const DEFAULT_ATTEMPTS = 50;
 /** The longest pause before another attempt. */
 const MAX_PAUSE_MS = 100;
-/** No key begins with it, as keys go: it asks for a session without its state. */
-const NO_KEY = "\u{10ffff}".repeat(8);
 
 /** What a draft shows: each key's entry as it was read. */
 type Seen = ReadonlyMap<string, Entry<EncodedForm>>;
@@ -136,14 +135,8 @@ export class Updater {
     const seen = new Map<string, Entry<EncodedForm>>();
     if (session === undefined) return { seen, revision: 0 };
     const { revision } = session;
-    for (let pageToken = "", more = true; more; more = pageToken !== "") {
-      const page = await this.#store.listState(
-        { sessionId, atRevision: revision, pageSize: this.#limits.pageSize, pageToken },
-        context,
-      );
-      for (const entry of page.entries) seen.set(entry.key, entry);
-      pageToken = page.nextPageToken;
-    }
+    for await (const entry of entriesAt(this.#store, sessionId, revision, this.#limits.pageSize, context))
+      seen.set(entry.key, entry);
     return { seen, revision };
   }
 }

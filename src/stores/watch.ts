@@ -3,11 +3,14 @@ import { storeClosed } from "./failures.ts";
 
 /** What a watch reads. */
 export interface WatchSource<Message> {
-  /** The next message; `undefined`: nothing now. Throws what ends the watch. Must not skip when called again. */
-  read(): Message | undefined;
+  /**
+   * The next message; `undefined`: nothing now. Throws what ends the watch. Must not skip when called again, and is not
+   * called again before it has answered. A promise that is no longer wanted is left alone.
+   */
+  read(): Message | undefined | Promise<Message | undefined>;
   /** What to say when nothing was said for the progress interval. */
   progress(): Message | undefined;
-  /** Those who are called once when there may be more to read. */
+  /** Those who are called once when there may be more to read, or when the store closes. */
   readonly waiting: Set<() => void>;
   /** Called once when the watch ends, however it does. */
   ended(): void;
@@ -27,14 +30,17 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
   #over = false;
   #released = false;
   #lastMessage: number = Date.now();
-  #wake: (() => void) | undefined;
+  /** Those of this watch who are called once when it ends. */
+  readonly #ending: Set<() => void> = new Set();
+  /** Settles, never failing, with the read that is under way. */
+  #reading: Promise<void> | undefined;
   readonly #release = (): void => {
     if (!this.#released) {
       this.#released = true;
       this.#signal?.removeEventListener("abort", this.#release);
       this.#source.ended();
     }
-    this.#wake?.();
+    wake(this.#ending);
   };
 
   constructor(
@@ -54,11 +60,29 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
   async next(): Promise<IteratorResult<Message, undefined>> {
     try {
       while (!this.#over) {
+        if (this.#reading !== undefined) {
+          await this.#reading;
+          continue;
+        }
         this.#signal?.throwIfAborted();
         if (this.#closed()) throw storeClosed();
         const quietMs = Date.now() - this.#lastMessage;
-        const message =
-          this.#source.read() ?? (quietMs >= this.#progressMs ? this.#source.progress() : undefined);
+        const read = this.#source.read();
+        let message: Message | undefined;
+        if (read instanceof Promise) {
+          const reading = this.#beginRead();
+          try {
+            message = await Promise.race([read, reading.ended]);
+          } catch (error) {
+            throw this.#closed() ? storeClosed() : error;
+          } finally {
+            reading.done();
+          }
+          if (this.#released || (reading.stale && message === undefined)) continue;
+        } else {
+          message = read;
+        }
+        if (message === undefined && quietMs >= this.#progressMs) message = this.#source.progress();
         if (message !== undefined) {
           this.#lastMessage = Date.now();
           return { done: false, value: message };
@@ -82,18 +106,44 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
     return this;
   }
 
+  /** Notes until `done` whether there may be more than a read that began now finds; `ended` settles when the watch ends. */
+  #beginRead(): { readonly ended: Promise<undefined>; stale: boolean; done(): void } {
+    const ended = Promise.withResolvers<undefined>();
+    const settled = Promise.withResolvers<void>();
+    const end = (): void => ended.resolve(undefined);
+    const woken = (): void => {
+      reading.stale = true;
+      if (this.#closed()) end();
+      else this.#source.waiting.add(woken);
+    };
+    const reading = {
+      ended: ended.promise,
+      stale: false,
+      done: (): void => {
+        this.#source.waiting.delete(woken);
+        this.#ending.delete(end);
+        this.#reading = undefined;
+        settled.resolve();
+      },
+    };
+    this.#reading = settled.promise;
+    this.#ending.add(end);
+    this.#source.waiting.add(woken);
+    return reading;
+  }
+
   /** Waits for more to read, for the time of the next progress, or for the end. */
   #more(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const wake = (): void => {
-        this.#wake = undefined;
-        this.#source.waiting.delete(wake);
+      const woken = (): void => {
+        this.#ending.delete(woken);
+        this.#source.waiting.delete(woken);
         clearTimeout(timer);
         resolve();
       };
-      const timer = setTimeout(wake, Math.max(1, Math.min(ms, 0x7fffffff)));
-      this.#wake = wake;
-      this.#source.waiting.add(wake);
+      const timer = setTimeout(woken, Math.max(1, Math.min(ms, 0x7fffffff)));
+      this.#ending.add(woken);
+      this.#source.waiting.add(woken);
     });
   }
 }

@@ -176,11 +176,13 @@ function owners(message: { workflowId?: string | undefined; userId?: string | un
   };
 }
 
-function stateFromWire(entries: readonly Message.EncodedEntry[]): ReadonlyMap<string, Uint8Array> {
+/** A state, or a part of one. */
+export function stateFromWire(entries: readonly Message.EncodedEntry[]): ReadonlyMap<string, Uint8Array> {
   return new Map(entries.map(({ key, value }) => [key, value]));
 }
 
-function stateToWire(state: ReadonlyMap<string, Uint8Array>): Message.EncodedEntry[] {
+/** The entries of a state, or of a part of one. */
+export function stateToWire(state: ReadonlyMap<string, Uint8Array>): Message.EncodedEntry[] {
   return Array.from(state, ([key, value]) => ({ $typeName: "agenterra.state.v1.EncodedEntry", key, value }));
 }
 
@@ -222,12 +224,13 @@ export function checkToWire(check: Check): Message.Check {
 export function changeFromWire({ change }: Message.Change): Change<EncodedForm> {
   switch (change.case) {
     case "set": {
-      const { key, value, ttl } = change.value;
+      const { key, value, ttl, keepExpiry } = change.value;
       return {
         kind: "set",
         key,
         value: required(value),
         ...(ttl === undefined ? NOTHING : { ttlMs: fromDuration(ttl) }),
+        ...(keepExpiry ? { keepExpiry } : NOTHING),
       };
     }
     case "delete":
@@ -254,9 +257,12 @@ function changeCase(change: Change<EncodedForm>): Message.Change["change"] {
   const { key } = change;
   switch (change.kind) {
     case "set": {
-      const { value } = change;
+      const { value, keepExpiry = false } = change;
       const ttl = toDuration(change.ttlMs);
-      return { case: "set", value: { $typeName: "agenterra.state.v1.SetChange", key, value, ttl } };
+      return {
+        case: "set",
+        value: { $typeName: "agenterra.state.v1.SetChange", key, value, ttl, keepExpiry },
+      };
     }
     case "delete":
       return { case: "delete", value: { $typeName: "agenterra.state.v1.DeleteChange", key } };

@@ -1,7 +1,7 @@
 /** Requests between the encoded messages and `store.ts`, one function an RPC in each direction. */
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type * as Message from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
-import type { StringEntry } from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
+import type { EncodedEntry, StringEntry } from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
 import { SessionOrder, SessionView } from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
 import { WorkflowStateError } from "../errors.ts";
 import type * as Store from "../store.ts";
@@ -17,6 +17,7 @@ export interface BatchFromWire {
   readonly refused: ReadonlyMap<number, WorkflowStateError>;
 }
 
+type ReplayFields = { readonly requestId: string; readonly requestFingerprint: string };
 type PageFields = { readonly pageSize: number; readonly pageToken: string };
 type FilterFields = {
   readonly workflowId: string;
@@ -36,8 +37,15 @@ function atRevision(message: Revision<"atRevision">): { atRevision?: number } {
   return message.atRevision === undefined ? NOTHING : { atRevision: Number(message.atRevision) };
 }
 
-function requestId({ requestId }: { requestId: string }): { requestId?: string } {
-  return requestId === "" ? NOTHING : { requestId };
+function replayable({ requestId, requestFingerprint }: ReplayFields): Store.Replayable {
+  return {
+    ...(requestId === "" ? NOTHING : { requestId }),
+    ...(requestFingerprint === "" ? NOTHING : { requestFingerprint }),
+  };
+}
+
+function values(message: { readonly values: EncodedEntry[] }): { values?: EncodedForm["state"] } {
+  return message.values.length === 0 ? NOTHING : { values: noun.stateFromWire(message.values) };
 }
 
 function keyPrefix({ keyPrefix }: { keyPrefix: string }): { keyPrefix?: string } {
@@ -99,11 +107,11 @@ export const requestFromWire = {
       ...ifRevision(message),
       ...(ttl === undefined ? NOTHING : { ttlMs: noun.fromDuration(ttl) }),
       ...(idleTtl === undefined ? NOTHING : { idleTtlMs: noun.fromDuration(idleTtl) }),
-      ...requestId(message),
+      ...replayable(message),
     };
   },
   deleteSession(message: Message.DeleteSessionRequest): Store.DeleteSessionRequest {
-    return { sessionId: message.sessionId, ...ifRevision(message), ...requestId(message) };
+    return { sessionId: message.sessionId, ...ifRevision(message), ...replayable(message) };
   },
   listSessions(message: Message.ListSessionsRequest): Store.ListSessionsRequest<EncodedForm> {
     const { view, order } = message;
@@ -128,7 +136,7 @@ export const requestFromWire = {
       value: noun.required(message.value),
       ...ifRevision(message),
       ...(message.ttl === undefined ? NOTHING : { ttlMs: noun.fromDuration(message.ttl) }),
-      ...requestId(message),
+      ...replayable(message),
     };
   },
   deleteState(message: Message.DeleteStateRequest): Store.DeleteStateRequest {
@@ -136,7 +144,7 @@ export const requestFromWire = {
       sessionId: message.sessionId,
       key: message.key,
       ...ifRevision(message),
-      ...requestId(message),
+      ...replayable(message),
     };
   },
   listState(message: Message.ListStateRequest): Store.ListStateRequest {
@@ -159,7 +167,7 @@ export const requestFromWire = {
       changes: message.changes.map(noun.changeFromWire),
       ...ifRevision(message),
       ...(metadata === undefined ? NOTHING : { metadata: noun.metadataFromWire(metadata) }),
-      ...requestId(message),
+      ...replayable(message),
     };
   },
   /** Also for a message of Pipeline. */
@@ -178,20 +186,22 @@ export const requestFromWire = {
     }
     return { operations: accepted, refused };
   },
-  forkSession(message: Message.ForkSessionRequest): Store.ForkSessionRequest {
+  forkSession(message: Message.ForkSessionRequest): Store.ForkSessionRequest<EncodedForm> {
     return {
       sessionId: message.sessionId,
       ...atRevision(message),
       newSessionId: message.newSessionId,
-      ...requestId(message),
+      ...values(message),
+      ...replayable(message),
     };
   },
-  restoreSession(message: Message.RestoreSessionRequest): Store.RestoreSessionRequest {
+  restoreSession(message: Message.RestoreSessionRequest): Store.RestoreSessionRequest<EncodedForm> {
     return {
       sessionId: message.sessionId,
       atRevision: Number(message.atRevision),
       ...ifRevision(message),
-      ...requestId(message),
+      ...values(message),
+      ...replayable(message),
     };
   },
   listEvents(message: Message.ListEventsRequest): Store.ListEventsRequest {
@@ -234,6 +244,12 @@ function operationFromWire({ operation }: Message.Operation): Store.Operation<En
   }
 }
 
+const NO_VALUES: EncodedForm["state"] = new Map();
+
+function replayFields({ requestId, requestFingerprint }: Store.Replayable): ReplayFields {
+  return { requestId: requestId ?? "", requestFingerprint: requestFingerprint ?? "" };
+}
+
 /** Messages of requests, for a client. They hold what has passed the validator: a revision that is no integer throws. */
 export const requestToWire = {
   getSession(request: Store.GetSessionRequest): Message.GetSessionRequest {
@@ -251,7 +267,7 @@ export const requestToWire = {
       ifRevision: noun.toInt64(request.ifRevision),
       ttl: noun.toDuration(request.ttlMs),
       idleTtl: noun.toDuration(request.idleTtlMs),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
     };
   },
   deleteSession(request: Store.DeleteSessionRequest): Message.DeleteSessionRequest {
@@ -259,7 +275,7 @@ export const requestToWire = {
       $typeName: "agenterra.state.v1.DeleteSessionRequest",
       sessionId: request.sessionId,
       ifRevision: noun.toInt64(request.ifRevision),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
     };
   },
   listSessions(request: Store.ListSessionsRequest<EncodedForm>): Message.ListSessionsRequest {
@@ -288,7 +304,7 @@ export const requestToWire = {
       value: request.value,
       ifRevision: noun.toInt64(request.ifRevision),
       ttl: noun.toDuration(request.ttlMs),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
     };
   },
   deleteState(request: Store.DeleteStateRequest): Message.DeleteStateRequest {
@@ -297,7 +313,7 @@ export const requestToWire = {
       sessionId: request.sessionId,
       key: request.key,
       ifRevision: noun.toInt64(request.ifRevision),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
     };
   },
   listState(request: Store.ListStateRequest): Message.ListStateRequest {
@@ -321,7 +337,7 @@ export const requestToWire = {
       changes: request.changes?.map(noun.changeToWire) ?? [],
       ifRevision: noun.toInt64(request.ifRevision),
       metadata: metadata === undefined ? undefined : noun.metadataToWire(metadata),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
     };
   },
   batch(operations: readonly Store.Operation<EncodedForm>[]): Message.BatchRequest {
@@ -336,22 +352,24 @@ export const requestToWire = {
       operations: operations.map(operationToWire),
     };
   },
-  forkSession(request: Store.ForkSessionRequest): Message.ForkSessionRequest {
+  forkSession(request: Store.ForkSessionRequest<EncodedForm>): Message.ForkSessionRequest {
     return {
       $typeName: "agenterra.state.v1.ForkSessionRequest",
       sessionId: request.sessionId,
       atRevision: noun.toInt64(request.atRevision),
       newSessionId: request.newSessionId,
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
+      values: noun.stateToWire(request.values ?? NO_VALUES),
     };
   },
-  restoreSession(request: Store.RestoreSessionRequest): Message.RestoreSessionRequest {
+  restoreSession(request: Store.RestoreSessionRequest<EncodedForm>): Message.RestoreSessionRequest {
     return {
       $typeName: "agenterra.state.v1.RestoreSessionRequest",
       sessionId: request.sessionId,
       atRevision: noun.toInt64(request.atRevision),
       ifRevision: noun.toInt64(request.ifRevision),
-      requestId: request.requestId ?? "",
+      ...replayFields(request),
+      values: noun.stateToWire(request.values ?? NO_VALUES),
     };
   },
   listEvents(request: Store.ListEventsRequest): Message.ListEventsRequest {

@@ -58,19 +58,26 @@ const setState: fc.Arbitrary<MessageInitShape<typeof Wire.SetStateRequestSchema>
   ifRevision: optional(int64),
   ttl: optional(duration),
   requestId: text,
+  requestFingerprint: text,
 });
 const deleteState: fc.Arbitrary<MessageInitShape<typeof Wire.DeleteStateRequestSchema>> = fc.record({
   sessionId: text,
   key: text,
   ifRevision: optional(int64),
   requestId: text,
+  requestFingerprint: text,
 });
 type ChangeInit = NonNullable<MessageInitShape<typeof Wire.CommitRequestSchema>["changes"]>[number]["change"];
 const change: fc.Arbitrary<NonNullable<ChangeInit>> = fc.oneof(
   { withCrossShrink: true },
   fc.record({
     case: fc.constant("set" as const),
-    value: fc.record({ key: text, value: optional(value), ttl: optional(duration) }),
+    value: fc.record({
+      key: text,
+      value: optional(value),
+      ttl: optional(duration),
+      keepExpiry: fc.boolean(),
+    }),
   }),
   fc.record({ case: fc.constant("delete" as const), value: fc.record({ key: text }) }),
   fc.record({ case: fc.constant("increment" as const), value: fc.record({ key: text, delta: fc.double() }) }),
@@ -98,6 +105,7 @@ const commit: fc.Arbitrary<MessageInitShape<typeof Wire.CommitRequestSchema>> = 
     fc.record({ workflowId: optional(text) }),
   ),
   requestId: text,
+  requestFingerprint: text,
 });
 type OperationInit = NonNullable<
   MessageInitShape<typeof Wire.BatchRequestSchema>["operations"]
@@ -177,7 +185,9 @@ function meaning(request: unknown): unknown {
   if (Array.isArray(request)) return request.map(meaning);
   if (typeof request !== "object" || request === null) return request;
   const says = Object.entries(request).filter(
-    ([name, field]) => field !== undefined && !(field === "" && ["requestId", "keyPrefix"].includes(name)),
+    ([name, field]) =>
+      field !== undefined &&
+      !(field === "" && ["requestId", "requestFingerprint", "keyPrefix"].includes(name)),
   );
   return Object.fromEntries(says.map(([name, field]) => [name, meaning(field)]));
 }
@@ -226,6 +236,7 @@ describe("the fast decoder", () => {
       ifRevision: 0n,
       ttl: { seconds: 90n, nanos: 5e8 },
       requestId: "r",
+      requestFingerprint: "f",
     };
     const message = toBinary(Wire.SetStateRequestSchema, create(Wire.SetStateRequestSchema, init));
     expect(decodeRequest.setState(Buffer.from(message))).toMatchObject({
@@ -234,6 +245,7 @@ describe("the fast decoder", () => {
       ifRevision: 0,
       ttlMs: 90_500,
       requestId: "r",
+      requestFingerprint: "f",
     });
   });
 });

@@ -225,6 +225,7 @@ describe.each([
       key: "k",
       value: new Uint8Array(200_000),
       requestId: "",
+      requestFingerprint: "",
     });
     const bomb = gzipSync(large);
     const gzip = { "grpc-encoding": "gzip" };

@@ -194,6 +194,9 @@ const different: WriteOperation[] = [
     { sessionId: "s", newSessionId: "u" },
     { sessionId: "s", newSessionId: "t", atRevision: 0 },
     { sessionId: "s", newSessionId: "t", atRevision: 1 },
+    { sessionId: "s", newSessionId: "t", values: new Map([["k", value]]) },
+    { sessionId: "s", newSessionId: "t", values: new Map([["k", other]]) },
+    { sessionId: "s", newSessionId: "t", values: new Map([["l", value]]) },
   ].map((request) => ({ kind: "forkSession" as const, ...request })),
   ...[
     { sessionId: "s", atRevision: 1 },
@@ -201,6 +204,8 @@ const different: WriteOperation[] = [
     { sessionId: "s", atRevision: 2 },
     { sessionId: "s", atRevision: 1, ifRevision: 0 },
     { sessionId: "s", atRevision: 1, ifRevision: 2 },
+    { sessionId: "s", atRevision: 1, values: new Map([["k", value]]) },
+    { sessionId: "s", atRevision: 1, values: new Map([["k", other]]) },
   ].map((request) => ({ kind: "restoreSession" as const, ...request })),
   ...[
     { session },
@@ -260,6 +265,7 @@ const different: WriteOperation[] = [
       [{ kind: "set", key: "l", value }],
       [{ kind: "set", key: "k", value: other }],
       [{ kind: "set", key: "k", value, ttlMs: 1 }],
+      [{ kind: "set", key: "k", value, keepExpiry: true }],
       [{ kind: "delete", key: "k" }],
       [{ kind: "delete", key: "l" }],
       [
@@ -304,6 +310,29 @@ describe("a write", () => {
     const prints = different.map((write) => fingerprint(write));
     expect(prints.filter((print, i) => prints.indexOf(print) !== i)).toEqual([]);
     for (const print of prints) expect(print).toMatch(/^[\w-]{24}$/);
+  });
+
+  test("that brings its own fingerprint is told by that, its kind and its session, and by nothing else", () => {
+    const given = (write: WriteOperation, requestFingerprint: string): string =>
+      fingerprint({ ...write, requestId: "r", requestFingerprint });
+    const prints = new Map<string, string>();
+    for (const write of different) {
+      const session =
+        write.kind === "saveSession"
+          ? write.session.sessionId
+          : write.kind === "forkSession"
+            ? write.newSessionId
+            : write.sessionId;
+      for (const own of ["f", "g"]) {
+        const told = JSON.stringify([write.kind, session, own]);
+        const print = given(write, own);
+        expect(print).toBe(prints.get(told) ?? print);
+        prints.set(told, print);
+      }
+      expect(given(write, "")).toBe(fingerprint(write));
+    }
+    const all = [...prints.values(), ...different.map((write) => fingerprint(write))];
+    expect(new Set(all).size).toBe(all.length);
   });
 
   test("has the same one under every request_id, and every time", () => {
@@ -406,5 +435,36 @@ describe("a write", () => {
     };
     expect(fingerprint(write)).toBe("CjZpydAva6WZCOdbtZByXyEY");
     expect(fingerprint({ kind: "saveSession", session, idleTtlMs: 1000 })).toBe("As0rY4DMYFibB8ResqCpoq8g");
+    const fork: WriteOperation = { kind: "forkSession", sessionId: "s", newSessionId: "t", atRevision: 3 };
+    const restore: WriteOperation = { kind: "restoreSession", sessionId: "s", atRevision: 3, ifRevision: 4 };
+    const golden = encodeValue("golden");
+    const prints = {
+      setState: fingerprint({ kind: "setState", sessionId: "s", key: "k", value: golden, ttlMs: 5 }),
+      deleteState: fingerprint({ kind: "deleteState", sessionId: "s", key: "k", ifRevision: 1 }),
+      deleteSession: fingerprint({ kind: "deleteSession", sessionId: "s" }),
+      forkSession: fingerprint(fork),
+      forkWithValues: fingerprint({ ...fork, values: new Map([["k", golden]]) }),
+      restoreSession: fingerprint(restore),
+      restoreWithValues: fingerprint({ ...restore, values: new Map([["k", golden]]) }),
+      keepingSet: fingerprint({
+        kind: "commit",
+        sessionId: "s",
+        changes: [{ kind: "set", key: "k", value: golden, keepExpiry: true }],
+      }),
+      given: fingerprint({ ...write, requestId: "r", requestFingerprint: "f" }),
+      givenFork: fingerprint({ ...fork, requestId: "r", requestFingerprint: "f" }),
+    };
+    expect(prints).toEqual({
+      setState: "AAkGEPBtzNDfDST5zFDlJwM-",
+      deleteState: "BZ-PqsBPMCfNCgqXl6C44No1",
+      deleteSession: "CuIvPxBowbxkAWRprkDzPvGu",
+      forkSession: "CnngvKBD5b7UC13JujAy-AW_",
+      forkWithValues: "AJSs3HB7oI-aBy4MBbCe-mmQ",
+      restoreSession: "A8UpeBA9YxCAC-r2TRCR-m3z",
+      restoreWithValues: "B2h74ZAFj4-KA6w03ABHl4TZ",
+      keepingSet: "Brb2x9AdrfIzAm4LS-CLCiG3",
+      given: "BMx-_VCrz9HoAMrPNFBJo4ah",
+      givenFork: "AjNXVpAF4BMOA44RHND0omed",
+    });
   });
 });

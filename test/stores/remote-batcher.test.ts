@@ -17,7 +17,7 @@ import { type MemoryStore, memoryStore } from "../../src/stores/memory.ts";
 import { remoteStore } from "../../src/stores/remote.ts";
 import { errorOf } from "../support/failures.ts";
 import { methodsOf } from "../support/methods-of.ts";
-import { transportTo } from "../support/stores.ts";
+import { transportTo } from "../support/wires.ts";
 
 const HTTP2 = { protocol: "grpc", codec: "binary", httpVersion: "2" } as const;
 const QUICK = { baseMs: 1, maxMs: 5 };

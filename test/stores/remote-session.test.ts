@@ -5,7 +5,7 @@ import { jsonStore } from "../../src/stores/json.ts";
 import { type MemoryStore, memoryStore } from "../../src/stores/memory.ts";
 import { errorOf, reasonOf } from "../support/failures.ts";
 import { methodsOf } from "../support/methods-of.ts";
-import { openRemote, WIRES, type Wire } from "../support/stores.ts";
+import { openRemote, WIRES, type Wire } from "../support/wires.ts";
 
 const LIMITS = { requestBytes: 64 << 10 };
 const GRPC: Wire = { protocol: "grpc", codec: "binary", httpVersion: "2" };

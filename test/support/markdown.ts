@@ -13,8 +13,10 @@ export const PAGES: readonly string[] = [
   "samples/README.md",
   "docs/api.md",
   "docs/concepts.md",
+  "docs/encryption.md",
   "docs/errors.md",
   "docs/limits.md",
+  "docs/stores.md",
   "docs/typescript.md",
 ];
 

@@ -5,8 +5,8 @@ import type { WorkflowStateStore } from "../../src/store.ts";
 import { jsonStore } from "../../src/stores/json.ts";
 import { type MemoryOptions, type MemoryStore, memoryStore } from "../../src/stores/memory.ts";
 import { type RemoteOptions, remoteStore } from "../../src/stores/remote.ts";
-import { transportTo } from "./stores.ts";
 import { TcpProxy } from "./tcp-proxy.ts";
+import { transportTo } from "./wires.ts";
 
 /** Short pauses between attempts. */
 export const QUICK = { baseMs: 5, maxMs: 20 } as const;

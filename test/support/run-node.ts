@@ -17,11 +17,15 @@ export function runNode(...args: readonly string[]): Promise<Ended> {
 }
 
 /** Starts a program in the checkout; those that packages bring come first, as in npm's scripts. */
-export function start(command: string, args: readonly string[]): ChildProcess {
+export function start(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
   const PATH = `${join(ROOT, "node_modules/.bin")}${delimiter}${process.env["PATH"] ?? ""}`;
   return spawn(command, args, {
     cwd: ROOT,
-    env: { ...process.env, PATH, NO_COLOR: "1" },
+    env: { ...process.env, PATH, NO_COLOR: "1", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }

@@ -25,6 +25,7 @@ const FIELD_3 = 0x1a;
 const FIELD_4 = 0x22;
 const FIELD_5 = 0x2a;
 const FIELD_6 = 0x32;
+const FIELD_7 = 0x3a;
 const NUMBER_1 = 0x08;
 const NUMBER_2 = 0x10;
 const NUMBER_3 = 0x18;
@@ -75,6 +76,12 @@ class Reader {
       scale *= 128;
     }
     return this.refuse();
+  }
+
+  /** `true`: a flag that is not set is not sent. */
+  flag(): true {
+    if (this.number() !== 1) this.refuse();
+    return true;
   }
 
   double(): number {
@@ -175,6 +182,7 @@ function readSetState(reader: Reader): OperationOf<"setState"> {
   let ifRevision: number | undefined;
   let ttlMs: number | undefined;
   let requestId: string | undefined;
+  let requestFingerprint: string | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === FIELD_1) sessionId = reader.string();
     else if (tag === FIELD_2) key = reader.string();
@@ -182,11 +190,21 @@ function readSetState(reader: Reader): OperationOf<"setState"> {
     else if (tag === NUMBER_4) ifRevision = reader.number();
     else if (tag === FIELD_5) ttlMs = reader.message(readDuration);
     else if (tag === FIELD_6) requestId = reader.string();
+    else if (tag === FIELD_7) requestFingerprint = reader.string();
     else reader.refuse();
   }
   // A missing value is the validator's to refuse, in words of its own.
   if (value === undefined) reader.refuse();
-  return { kind: "setState", sessionId, key, value: value as Uint8Array, ifRevision, ttlMs, requestId };
+  return {
+    kind: "setState",
+    sessionId,
+    key,
+    value: value as Uint8Array,
+    ifRevision,
+    ttlMs,
+    requestId,
+    requestFingerprint,
+  };
 }
 
 function readDeleteState(reader: Reader): OperationOf<"deleteState"> {
@@ -194,14 +212,16 @@ function readDeleteState(reader: Reader): OperationOf<"deleteState"> {
   let key = "";
   let ifRevision: number | undefined;
   let requestId: string | undefined;
+  let requestFingerprint: string | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === FIELD_1) sessionId = reader.string();
     else if (tag === FIELD_2) key = reader.string();
     else if (tag === NUMBER_3) ifRevision = reader.number();
     else if (tag === FIELD_4) requestId = reader.string();
+    else if (tag === FIELD_5) requestFingerprint = reader.string();
     else reader.refuse();
   }
-  return { kind: "deleteState", sessionId, key, ifRevision, requestId };
+  return { kind: "deleteState", sessionId, key, ifRevision, requestId, requestFingerprint };
 }
 
 function readCheck(reader: Reader): Check {
@@ -221,16 +241,18 @@ interface ChangeFields {
   values: Uint8Array[];
   ttlMs: number | undefined;
   number: number;
+  flag: boolean | undefined;
 }
 
 function readChangeFields(reader: Reader, kind: number): ChangeFields {
-  const fields: ChangeFields = { key: "", values: [], ttlMs: undefined, number: 0 };
+  const fields: ChangeFields = { key: "", values: [], ttlMs: undefined, number: 0, flag: undefined };
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === FIELD_1) fields.key = reader.string();
     else if (tag === FIELD_2 && kind !== FIELD_2 && kind !== FIELD_3) {
       fields.values.push(reader.bytesField());
       if (kind === FIELD_4) reader.again(tag);
     } else if (tag === FIELD_3 && kind === FIELD_1) fields.ttlMs = reader.message(readDuration);
+    else if (tag === NUMBER_4 && kind === FIELD_1) fields.flag = reader.flag();
     else if (tag === NUMBER_3 && kind === FIELD_4) {
       fields.number = reader.number();
       // Not an int32: the general decoder knows what that means.
@@ -243,13 +265,13 @@ function readChangeFields(reader: Reader, kind: number): ChangeFields {
 
 function readChange(reader: Reader): Change<EncodedForm> {
   const kind = reader.tag();
-  const { key, values, ttlMs, number } = reader.message((inner) => readChangeFields(inner, kind));
+  const { key, values, ttlMs, number, flag } = reader.message((inner) => readChangeFields(inner, kind));
   // A second kind, of which the last would count.
   if (reader.at !== reader.end) reader.refuse();
   if ((kind === FIELD_1 || kind === FIELD_5) && values.length === 0) reader.refuse();
   switch (kind) {
     case FIELD_1:
-      return { kind: "set", key, value: values[0] as Uint8Array, ttlMs };
+      return { kind: "set", key, value: values[0] as Uint8Array, ttlMs, keepExpiry: flag };
     case FIELD_3:
       return { kind: "increment", key, delta: number };
     case FIELD_4:
@@ -268,6 +290,7 @@ function readCommit(reader: Reader): OperationOf<"commit"> {
   const changes: Change<EncodedForm>[] = [];
   let ifRevision: number | undefined;
   let requestId: string | undefined;
+  let requestFingerprint: string | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === FIELD_1) sessionId = reader.string();
     else if (tag === FIELD_2) {
@@ -279,9 +302,10 @@ function readCommit(reader: Reader): OperationOf<"commit"> {
       reader.again(tag);
     } else if (tag === NUMBER_4) ifRevision = reader.number();
     else if (tag === FIELD_6) requestId = reader.string();
+    else if (tag === FIELD_7) requestFingerprint = reader.string();
     else reader.refuse();
   }
-  return { kind: "commit", sessionId, checks, changes, ifRevision, requestId };
+  return { kind: "commit", sessionId, checks, changes, ifRevision, requestId, requestFingerprint };
 }
 
 function readGetSession(reader: Reader): OperationOf<"getSession"> {

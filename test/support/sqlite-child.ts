@@ -1,0 +1,86 @@
+/** A process of its own on a SQLite file: `node sqlite-child.ts TASK PATH …`; prints what came of it as JSON. */
+import { writeFileSync } from "node:fs";
+import { DEFAULT_LIMITS } from "../../src/store.ts";
+import type { Applied, Backend, Look, Step, StepResult } from "../../src/stores/backend.ts";
+import { DEFAULT_RETENTION } from "../../src/stores/retention.ts";
+import { openSqlite } from "../../src/stores/sqlite.ts";
+
+const [task = "", path = "", ...rest] = process.argv.slice(2);
+
+const tasks: Readonly<Record<string, () => Promise<unknown>>> = { open, increment, write, fail };
+console.log(JSON.stringify(await tasks[task]?.()));
+
+function openStore(): Promise<Backend> {
+  return openSqlite(path, { limits: DEFAULT_LIMITS, ...DEFAULT_RETENTION });
+}
+
+/** Opens the file at a time given, as others do at the same, and writes. */
+async function open(): Promise<unknown> {
+  while (Date.now() < Number(rest[0])) await undefined;
+  const backend = await openStore();
+  const [result] = await backend.run([write1(String(process.pid), "v", {})]);
+  await backend.close();
+  return result?.kind;
+}
+
+/** Adds one to a counter so many times, by reading, adding and writing under a check; tells how often it had to do it again. */
+async function increment(): Promise<unknown> {
+  const backend = await openStore();
+  let conflicts = 0;
+  for (let done = 0; done < Number(rest[0]); ) {
+    const [seen] = (await backend.run([
+      { kind: "look", session: { namespace: "", sessionId: "counter" }, entries: { keys: ["n"] } },
+    ])) as Look[];
+    const entry = seen?.entries[0];
+    const n = entry?.value === undefined ? 0 : Number(new TextDecoder().decode(entry.value));
+    const guards = { entries: [{ key: "n", ifRevision: entry?.revision ?? 0 }] };
+    const [result] = (await backend.run([write1("counter", String(n + 1), { guards })])) as Applied[];
+    if (result?.kind === "done") done++;
+    else if (result?.kind === "stale") conflicts++;
+    else throw new Error(`The increment gave ${JSON.stringify(result)}`);
+  }
+  await backend.close();
+  return { conflicts };
+}
+
+/**
+ * Writes while the disk works, while it fails as told ("sync 5"), looks, and writes when it works again; tells what each came
+ * to. The recorder makes the disk fail.
+ */
+async function fail(): Promise<unknown> {
+  const backend = await openStore();
+  const fault = rest.join(" ");
+  const outcome = (result: StepResult | undefined): string | undefined =>
+    result?.kind === "error" ? result.error.reason : result?.kind;
+  const set = async (text: string): Promise<string | undefined> =>
+    outcome((await backend.run([write1("s", text, {})]))[0]);
+  const look = (): Promise<StepResult[]> =>
+    backend.run([{ kind: "look", session: { namespace: "", sessionId: "s" }, entries: { keys: ["n"] } }]);
+  const first = await set("first");
+  writeFileSync(`${path}.faults`, fault);
+  const during = [await set("second"), ...(await Promise.all(["third", "fourth"].map(set)))];
+  const [seen] = await look();
+  writeFileSync(`${path}.faults`, fault.replace(/\d+/, "0"));
+  const after = await set("last");
+  const [last] = (await look()) as Look[];
+  const value = new TextDecoder().decode(last?.entries[0]?.value);
+  await backend.close();
+  return { first, during, seen: outcome(seen), after, value };
+}
+
+/** Writes a session so many times, with a pause in between. */
+async function write(): Promise<unknown> {
+  const backend = await openStore();
+  const kinds = new Set<StepResult["kind"]>();
+  for (let i = 0; i < Number(rest[0]); i++) {
+    for (const { kind } of await backend.run([write1("written", String(i), {})])) kinds.add(kind);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await backend.close();
+  return [...kinds];
+}
+
+function write1(sessionId: string, text: string, more: object): Step {
+  const writes = [{ key: "n", value: new TextEncoder().encode(text) }];
+  return { kind: "plan", session: { namespace: "", sessionId }, event: "COMMITTED", writes, ...more };
+}
