@@ -118,8 +118,8 @@ interface RuledRequests {
   deleteState: Store.DeleteStateRequest;
   listState: Store.ListStateRequest;
   commit: Store.CommitRequest<Store.EncodedForm>;
-  forkSession: Store.ForkSessionRequest;
-  restoreSession: Store.RestoreSessionRequest;
+  forkSession: Store.ForkSessionRequest<Store.EncodedForm>;
+  restoreSession: Store.RestoreSessionRequest<Store.EncodedForm>;
   listEvents: Store.ListEventsRequest;
   watchSession: Store.WatchSessionRequest;
   watchSessions: Store.SessionFilter<Store.EncodedForm>;
