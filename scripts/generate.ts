@@ -39,7 +39,7 @@ try {
 /** Generates everything under `into` and returns the folder that is to become gen/. */
 function generate(into: string): string {
   const encoded = join(into, "encoded-proto");
-  for (const file of globSync("**/*.proto", { cwd: join(root, "proto") })) {
+  for (const file of globSync("agenterra/**/*.proto", { cwd: join(root, "proto") })) {
     mkdirSync(dirname(join(encoded, file)), { recursive: true });
     writeFileSync(join(encoded, file), encodeSchema(readFileSync(join(root, "proto", file), "utf8")));
   }

@@ -1,11 +1,17 @@
 /** The server: the service on a port, for gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, with or without TLS. */
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
+import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
+import { Health as HealthService } from "../gen/grpc/health/v1/health_pb.ts";
+import { Authenticator, type AuthOptions } from "./server/auth.ts";
 import { fastPath } from "./server/fast-path.ts";
 import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
 import { Http2 } from "./server/http2.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
+import type { PrincipalLimits } from "./service/gate.ts";
+import { Health, healthRoutes, probeStatus } from "./service/health.ts";
+import { reflectionRoutes } from "./service/reflection.ts";
 import { binaryRoutes, jsonRoutes } from "./service/routes.ts";
 import { createService } from "./service.ts";
 import type { EncodedStore, Limits } from "./store.ts";
@@ -19,7 +25,11 @@ export interface ServerOptions {
   /** Limits that differ from the default ones; the store's own should be the same. */
   readonly limits?: Partial<Limits>;
   /** The certificate chain and its key, as PEM. Absent: no TLS. */
-  readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer };
+  readonly tls?: ServerTls;
+  /** What each principal may take at once and over time; without `auth`, all callers are one. */
+  readonly perPrincipal?: PrincipalLimits;
+  /** Who may call, and what each may do. Absent: whoever reaches the server may do everything. */
+  readonly auth?: AuthOptions;
   /** How long a unary call may take, in milliseconds. Default: 60 s. */
   readonly maxTimeoutMs?: number;
   /** How long `close` waits for calls in flight, in milliseconds. Default: 10 s. */
@@ -30,7 +40,20 @@ export interface ServerOptions {
   readonly onError?: (error: unknown) => void;
   /** Whether the hottest gRPC calls are answered in front of connect's handlers, with the same bytes. Default: true. */
   readonly fastPath?: boolean;
+  /** Whether anybody may ask for the schema (gRPC's reflection protocol). Default: false. */
+  readonly reflection?: boolean;
 }
+
+/** Certificates, as PEM. */
+export interface ServerTls {
+  readonly cert: string | Buffer;
+  readonly key: string | Buffer;
+  /** The authorities whose client certificates are believed; absent: callers are not asked for one. */
+  readonly clientCa?: string | Buffer | undefined;
+}
+
+/** What can be changed while a server runs; what is absent becomes so. */
+export type Reloadable = Pick<ServerOptions, "tls" | "auth">;
 
 /** A server that accepts connections. */
 export interface RunningServer {
@@ -43,6 +66,11 @@ export interface RunningServer {
    * `drainTimeoutMs` drops what is left. Can be called again; `now` drops everything at once.
    */
   close(options?: { readonly now?: boolean }): Promise<void>;
+  /**
+   * Takes new certificates for connections to come, and new rules about callers from the next call on; no connection is lost.
+   * Whether there is TLS, and auth, can't change. Throws if it can't be done, and leaves all as it was.
+   */
+  reload(options: Reloadable): void;
 }
 
 /** Bytes to be sent that nobody takes, or a request that never ends: how long a connection may be so. */
@@ -58,8 +86,22 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { onError = printError, pingIntervalMs = 20_000 } = options;
 
   const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
-  const service = createService(store, { maxTimeoutMs, ...(limits === undefined ? {} : { limits }) });
+  const { perPrincipal = {} } = options;
+  const service = createService(store, {
+    maxTimeoutMs,
+    perPrincipal,
+    ...(limits === undefined ? {} : { limits }),
+  });
+  const authenticator = new Authenticator(options.auth);
+  const health = new Health(store);
+  const common = [healthRoutes(health)];
+  if (options.reflection === true) {
+    common.push(reflectionRoutes([WorkflowStateService, HealthService], service.stopping));
+  }
   const onRequest = httpHandler({
+    common,
+    identify: authenticator,
+    probe: (path) => probeStatus(health, path),
     binary: binaryRoutes(service.rpcs, onError),
     json: jsonRoutes(service.rpcs, onError),
     messageBytes: service.limits.requestBytes,
@@ -71,7 +113,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     onRequest,
     ...(options.fastPath === false
       ? {}
-      : { fastPath: fastPath(service, { maxTimeoutMs, unaryIdleMs, onError }) }),
+      : { fastPath: fastPath(service, { identify: authenticator, maxTimeoutMs, unaryIdleMs, onError }) }),
     maxConcurrentStreams: service.limits.streamsPerConnection,
     messageBytes: service.limits.requestBytes,
     pingIntervalMs,
@@ -82,7 +124,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 
   const sockets = new Set<Socket>();
-  const front = createFront(tls, (socket) => {
+  const front = createFront(options, (socket) => {
     socket.setNoDelay(true);
     sniffProtocol(socket, receivers, HANDSHAKE_TIMEOUT_MS);
   });
@@ -95,7 +137,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     socket.on("close", () => sockets.delete(socket));
   });
 
-  const address = await listening(front, host, port);
+  const address = await listening(front, host, port).catch((error: unknown) => {
+    health.stop();
+    throw error;
+  });
   front.on("error", onError);
   const scheme = tls === undefined ? "http" : "https";
   let closed: Promise<void> | undefined;
@@ -115,11 +160,25 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       }
       return closed;
     },
+    reload,
   };
+
+  function reload(next: Reloadable): void {
+    if (
+      (next.tls === undefined) !== (tls === undefined) ||
+      (next.auth === undefined) !== (options.auth === undefined)
+    ) {
+      throw new Error("Whether there is TLS, and authentication, can't change while the server runs.");
+    }
+    if (next.tls !== undefined) (front as TlsServer).setSecureContext(secureContext(next.tls));
+    authenticator.reload(next.auth);
+  }
 
   async function stop(): Promise<void> {
     const allClosed = new Promise<void>((resolve) => front.close(() => resolve()));
     const deadline = setTimeout(drop, drainTimeoutMs, "destroy");
+    // First of all: whoever balances load must know before the first call is turned away.
+    health.stop();
     const answered = Promise.all([http1.drain(), http2.drain()]);
     service.stop();
     await answered;
@@ -132,17 +191,32 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 }
 
 /** What listens, and gives connections once they are ready to speak HTTP. */
-function createFront(tls: ServerOptions["tls"], onReady: (socket: Socket) => void): Server {
+function createFront({ tls, auth }: Reloadable, onReady: (socket: Socket) => void): Server {
   if (tls === undefined) {
     return createNetServer(onReady);
   }
   const front = createTlsServer(
-    { ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+    {
+      ...secureContext(tls),
+      ALPNProtocols: ["h2", "http/1.1"],
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      requestCert: tls.clientCa !== undefined,
+      // Where there are other credentials, a caller without a certificate may have those.
+      rejectUnauthorized: auth?.keys === undefined && auth?.jwt === undefined,
+    },
     onReady,
   );
   // Who can't agree on TLS is gone; there is nobody to tell.
   front.on("tlsClientError", () => {});
   return front;
+}
+
+function secureContext({ cert, key, clientCa }: ServerTls): {
+  cert: string | Buffer;
+  key: string | Buffer;
+  ca?: string | Buffer;
+} {
+  return { cert, key, ...(clientCa === undefined ? {} : { ca: clientCa }) };
 }
 
 function listening(server: Server, host: string, port: number): Promise<AddressInfo> {

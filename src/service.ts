@@ -10,8 +10,10 @@ import type {
 } from "@bufbuild/protobuf";
 import type { WorkflowStateService } from "../gen/encoded/agenterra/state/v1/service_pb.ts";
 import { WorkflowStateError } from "./errors.ts";
+import { allowedBatch, RULES, type Rule } from "./service/access.ts";
 import { fitting, fittingEvent, trimmed, trimmedResults } from "./service/answer-size.ts";
-import { bounded, type Call, endingWith, LinkedSignal, until } from "./service/call.ts";
+import { bounded, type Call, endingWith, streamEnd, until } from "./service/call.ts";
+import { Gate, type PrincipalLimits } from "./service/gate.ts";
 import type * as Store from "./store.ts";
 import {
   type CallContext,
@@ -22,7 +24,7 @@ import {
 } from "./store.ts";
 import { type BatchFromWire, requestFromWire, responseToWire } from "./wire.ts";
 
-export { type Call, namespaceOf } from "./service/call.ts";
+export type { Call } from "./service/call.ts";
 
 /** How a service is set up. */
 export interface ServiceOptions {
@@ -30,6 +32,8 @@ export interface ServiceOptions {
   readonly limits?: Partial<Limits>;
   /** How long a unary call may take, in milliseconds, whatever its caller says. Default: 60 s. Streams have no limit. */
   readonly maxTimeoutMs?: number;
+  /** What each principal may take at once and over time. */
+  readonly perPrincipal?: PrincipalLimits;
 }
 
 type Methods = (typeof WorkflowStateService)["method"];
@@ -96,17 +100,26 @@ export interface Service {
   readonly limits: Limits;
   /** Ends all streams with SHUTTING_DOWN, now and from now on; a pipeline answers what it has begun. Unary calls go on. */
   stop(): void;
+  /** Aborts when the service is stopped. */
+  readonly stopping: AbortSignal;
 }
 
 /** Makes the service over a store. Closing the store is its owner's. */
 export function createService(store: EncodedStore, options: ServiceOptions = {}): Service {
   const limits: Limits = { ...DEFAULT_LIMITS, ...options.limits };
   const stopping = new AbortController();
-  const calls = callsOf(store, limits, options.maxTimeoutMs ?? 60_000, stopping.signal);
+  const gate = new Gate(options.perPrincipal ?? {}, limits.operations);
+  const calls = callsOf(store, {
+    limits,
+    gate,
+    maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
+    stopping: stopping.signal,
+  });
   return {
     calls,
     rpcs: rpcsOf(calls),
     limits,
+    stopping: stopping.signal,
     stop: () =>
       stopping.abort(
         new WorkflowStateError("SHUTTING_DOWN", "The server is stopping: call again, on a new connection."),
@@ -115,68 +128,127 @@ export function createService(store: EncodedStore, options: ServiceOptions = {})
 }
 
 /** The calls over a store: its own, within their deadlines, with answers that fit. */
-function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stopping: AbortSignal): Calls {
+function callsOf(
+  store: EncodedStore,
+  around: {
+    readonly limits: Limits;
+    readonly gate: Gate;
+    readonly maxTimeoutMs: number;
+    readonly stopping: AbortSignal;
+  },
+): Calls {
+  const { limits, gate, maxTimeoutMs, stopping } = around;
   const { requestBytes } = limits;
 
+  /** Runs a call with one answer, of so many operations, as its principal and its deadline let it. */
+  async function admitted<Answer>(
+    call: Call,
+    operations: number,
+    run: (signal: AbortSignal) => Promise<Answer>,
+  ): Promise<Answer> {
+    const { principal } = call.access.identity;
+    gate.take(principal, operations);
+    const leave = gate.enter(principal, "calls");
+    try {
+      return await bounded(call, maxTimeoutMs, run);
+    } finally {
+      leave();
+    }
+  }
+
+  /** A call with one answer, if its rule allows it. */
   function unary<Request, Answer>(
+    rule: Rule<Request>,
     run: (request: Request, context: CallContext) => Promise<Answer>,
   ): (request: Request, call: Call) => Promise<Answer> {
     return (request, call) =>
-      bounded(call, maxTimeoutMs, (signal) => run(request, { namespace: call.namespace, signal }));
+      admitted(call, 1, async (signal) => {
+        rule(call.access, request);
+        return run(request, { namespace: call.access.namespace, signal });
+      });
   }
 
-  async function* watch<T>(call: Call, begin: (context: CallContext) => AsyncIterable<T>): AsyncGenerator<T> {
-    const end = new LinkedSignal(call.signal, stopping);
+  /** A watch, if its rule allows it, until its caller, the server or the caller's credentials end it. */
+  async function* watch<Request, T>(
+    rule: Rule<Request>,
+    request: Request,
+    call: Call,
+    begin: (context: CallContext) => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    rule(call.access, request);
+    const { principal } = call.access.identity;
+    gate.take(principal, 1);
+    const leave = gate.enter(principal, "streams");
+    const end = streamEnd(call, stopping);
     try {
-      yield* until(begin({ namespace: call.namespace, signal: end.signal }), end.signal);
+      yield* until(begin({ namespace: call.access.namespace, signal: end.signal }), end.signal);
     } finally {
       end.unlink();
+      leave();
     }
   }
 
   return {
-    getSession: unary(async (request, context) =>
+    getSession: unary(RULES.getSession, async (request, context) =>
       fitting(await store.getSession(request, context), requestBytes),
     ),
-    saveSession: unary(async (request, context) =>
+    saveSession: unary(RULES.saveSession, async (request, context) =>
       trimmed(await store.saveSession(request, context), requestBytes),
     ),
-    deleteSession: unary((request, context) => store.deleteSession(request, context)),
-    listSessions: unary((request, context) => store.listSessions(request, context)),
-    getState: unary((request, context) => store.getState(request, context)),
-    setState: unary((request, context) => store.setState(request, context)),
-    deleteState: unary((request, context) => store.deleteState(request, context)),
-    listState: unary((request, context) => store.listState(request, context)),
-    commit: unary((request, context) => store.commit(request, context)),
-    batch: unary(async (batch, context) => {
-      checkCount(batch, limits);
-      return answered(batch, await store.batch(batch.operations, context), requestBytes);
-    }),
+    deleteSession: unary(RULES.deleteSession, (request, context) => store.deleteSession(request, context)),
+    listSessions: unary(RULES.listSessions, (request, context) => store.listSessions(request, context)),
+    getState: unary(RULES.getState, (request, context) => store.getState(request, context)),
+    setState: unary(RULES.setState, (request, context) => store.setState(request, context)),
+    deleteState: unary(RULES.deleteState, (request, context) => store.deleteState(request, context)),
+    listState: unary(RULES.listState, (request, context) => store.listState(request, context)),
+    commit: unary(RULES.commit, (request, context) => store.commit(request, context)),
+    batch(batch, call) {
+      return admitted(call, batch.operations.length + batch.refused.size, async (signal) => {
+        checkCount(batch, limits);
+        const allowed = allowedBatch(call.access, batch);
+        const results = await store.batch(allowed.operations, { namespace: call.access.namespace, signal });
+        return answered(allowed, results, requestBytes);
+      });
+    },
     async *pipeline(batches, call) {
+      const { principal } = call.access.identity;
+      const leave = gate.enter(principal, "streams");
       // The store may take batches ahead of its answers: what it doesn't see of them waits here, in the same order.
       const begun: BatchFromWire[] = [];
       async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
         for await (const batch of endingWith(batches, stopping)) {
           checkCount(batch, limits);
-          begun.push(batch);
-          yield batch.operations;
+          gate.take(principal, batch.operations.length + batch.refused.size);
+          const allowed = allowedBatch(call.access, batch);
+          begun.push(allowed);
+          yield allowed.operations;
         }
       }
-      const context = { namespace: call.namespace, signal: call.signal };
-      for await (const results of until(store.pipeline(operations(), context), call.signal)) {
-        yield answered(begun.shift(), results, requestBytes);
+      // Not the server's stop: what was begun is still answered.
+      const end = streamEnd(call, NEVER);
+      try {
+        const context = { namespace: call.access.namespace, signal: end.signal };
+        for await (const results of until(store.pipeline(operations(), context), end.signal)) {
+          yield answered(begun.shift(), results, requestBytes);
+        }
+      } finally {
+        end.unlink();
+        leave();
       }
       stopping.throwIfAborted();
     },
-    forkSession: unary(async (request, context) =>
+    forkSession: unary(RULES.forkSession, async (request, context) =>
       trimmed(await store.forkSession(request, context), requestBytes),
     ),
-    restoreSession: unary(async (request, context) =>
+    restoreSession: unary(RULES.restoreSession, async (request, context) =>
       trimmed(await store.restoreSession(request, context), requestBytes),
     ),
-    listEvents: unary((request, context) => store.listEvents(request, context)),
+    listEvents: unary(RULES.listEvents, (request, context) => store.listEvents(request, context)),
     async *watchSession(request, call) {
-      for await (const next of watch(call, (context) => store.watchSession(request, context))) {
+      const messages = watch(RULES.watchSession, request, call, (context) =>
+        store.watchSession(request, context),
+      );
+      for await (const next of messages) {
         if (next.kind === "snapshot") {
           fitting(next.snapshot, requestBytes);
         } else if (next.kind === "event") {
@@ -185,9 +257,13 @@ function callsOf(store: EncodedStore, limits: Limits, maxTimeoutMs: number, stop
         yield next;
       }
     },
-    watchSessions: (filter, call) => watch(call, (context) => store.watchSessions(filter, context)),
+    watchSessions: (filter, call) =>
+      watch(RULES.watchSessions, filter, call, (context) => store.watchSessions(filter, context)),
   };
 }
+
+/** Aborts never. */
+const NEVER = new AbortController().signal;
 
 /** The RPCs: each reads its message, calls, and writes its answer. */
 function rpcsOf(calls: Calls): Rpcs {

@@ -144,8 +144,9 @@ describe("the commands of the pages", () => {
     ".ci/run": () => expect(existsSync(join(ROOT, ".ci/run"))).toBe(true),
   };
 
-  // test/docs-stores.test.ts runs those of docs/stores.md.
-  const shown = PAGES.filter((page) => page !== "docs/stores.md").flatMap((page) => [
+  // Pages whose commands test/docs-stores.test.ts and test/docs-authentication.test.ts run.
+  const elsewhere = ["docs/stores.md", "docs/authentication.md"];
+  const shown = PAGES.filter((page) => !elsewhere.includes(page)).flatMap((page) => [
     ...blocksOf(page).flatMap(({ info, text }) => (info === "sh" ? text.trim().split("\n") : [])),
     ...[...pageText(page).matchAll(/(?<!`)`((?:npm|npx|node|curl|\.ci)[ /][^`]+)`/g)].map(
       ([, command = ""]) => command,

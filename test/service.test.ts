@@ -12,7 +12,8 @@ import {
   WatchSessionRequestSchema,
   WatchSessionsRequestSchema,
 } from "../gen/encoded/agenterra/state/v1/service_pb.ts";
-import { type Call, createService, namespaceOf, type Service } from "../src/service.ts";
+import { Access, ANYBODY } from "../src/service/access.ts";
+import { type Call, createService, type Service } from "../src/service.ts";
 import type { EncodedForm, EncodedStore, Limits, Session } from "../src/store.ts";
 import { memoryStore } from "../src/stores/memory.ts";
 import { encodeValue } from "../src/value.ts";
@@ -21,7 +22,11 @@ import { stubStore } from "./support/stub-store.ts";
 const value = encodeValue("a value");
 
 function call(signal: AbortSignal = new AbortController().signal, timeoutMs?: number): Call {
-  return { namespace: "", signal, ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  return {
+    access: new Access(ANYBODY, undefined),
+    signal,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
 }
 
 function serviceOver(store: EncodedStore = memoryStore(), limits: Partial<Limits> = {}): Service {
@@ -353,10 +358,9 @@ describe("stopping", () => {
 
 describe("namespaces", () => {
   test("callers have the default one, and may not ask for another", () => {
-    expect(namespaceOf(() => null)).toBe("");
-    expect(namespaceOf(() => undefined)).toBe("");
-    expect(namespaceOf(() => "")).toBe("");
-    expect(() => namespaceOf((name) => (name === "x-workflow-state-namespace" ? "other" : null))).toThrow(
+    expect(new Access(ANYBODY, null).namespace).toBe("");
+    expect(new Access(ANYBODY, "").namespace).toBe("");
+    expect(() => new Access(ANYBODY, "other")).toThrow(
       expect.objectContaining({ reason: "PERMISSION_DENIED" }),
     );
   });

@@ -10,15 +10,19 @@ const CONFIG_TYPES = {
   encryptionKeys: "string",
   tlsKey: "string",
   tlsCert: "string",
+  tlsClientCa: "string",
   drainTimeout: "string",
   insecureNoAuth: "boolean",
+  reflection: "boolean",
+  auth: "object",
+  perPrincipal: "object",
   limits: "object",
   memory: "object",
   retention: "object",
 } as const;
 
 /** Members that are paths of files. */
-const PATHS = ["encryptionKeys", "tlsKey", "tlsCert"] as const;
+const PATHS = ["encryptionKeys", "tlsKey", "tlsCert", "tlsClientCa"] as const;
 
 interface TypeNames {
   readonly string: string;

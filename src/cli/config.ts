@@ -1,6 +1,10 @@
 /** The settings of `workflow-state serve`: a config file under what options and the environment say. */
 import { BlockList, isIP } from "node:net";
-import { readConfig, readFile } from "./config-file.ts";
+import type { AuthOptions } from "../server/auth.ts";
+import type { ServerTls } from "../server.ts";
+import type { PrincipalLimits } from "../service/gate.ts";
+import { authOf } from "./auth-config.ts";
+import { checkNumbers, readConfig, readFile } from "./config-file.ts";
 import { parseDuration } from "./duration.ts";
 import { type StoreOptions, type StoreSettings, storeSettingsOf } from "./store-settings.ts";
 import { UsageError } from "./usage-error.ts";
@@ -11,6 +15,8 @@ export interface ServeOptions extends StoreOptions {
   readonly listen?: string;
   readonly tlsKey?: string;
   readonly tlsCert?: string;
+  readonly tlsClientCa?: string;
+  readonly reflection?: boolean;
   readonly drainTimeout?: string;
   readonly insecureNoAuth?: boolean;
 }
@@ -18,7 +24,10 @@ export interface ServeOptions extends StoreOptions {
 /** What to serve, and where. */
 export interface Settings extends StoreSettings {
   readonly listen: { readonly host: string; readonly port: number };
-  readonly tls?: { readonly key: Buffer; readonly cert: Buffer };
+  readonly tls?: ServerTls;
+  readonly auth?: AuthOptions;
+  readonly perPrincipal: PrincipalLimits;
+  readonly reflection: boolean;
   readonly drainTimeoutMs: number;
 }
 
@@ -27,28 +36,50 @@ export function settingsOf(options: ServeOptions): Settings {
   const file = options.config === undefined ? {} : readConfig(options.config);
   const given = { ...file, ...options };
   const listen = parseListen(given.listen ?? "127.0.0.1:7410");
-  if (!isLoopback(listen.host) && given.insecureNoAuth !== true) {
+  const loopback = isLoopback(listen.host);
+  if (!loopback && file.auth === undefined && given.insecureNoAuth !== true) {
     throw new UsageError(
-      `won't listen on ${listen.host}: without authentication whoever reaches that address could read and change all state; if that is meant, add --insecure-no-auth`,
+      `won't listen on ${listen.host}: without authentication whoever reaches that address could read and change all state; put "auth" into a config file, or, if that is meant, add --insecure-no-auth`,
     );
   }
-  const tls = readTls(given.tlsKey, given.tlsCert);
+  const tls = readTls(given);
+  const auth = file.auth === undefined ? undefined : authOf(file.auth, options.config ?? "");
+  if ((auth?.certificates === undefined) !== (tls?.clientCa === undefined)) {
+    throw new UsageError('client certificates need both --tls-client-ca and "auth.certificates"');
+  }
   return {
     ...storeSettingsOf(options, file),
     listen,
     ...(tls === undefined ? {} : { tls }),
+    ...(auth === undefined ? {} : { auth }),
+    perPrincipal: checkNumbers("limit of perPrincipal", file.perPrincipal ?? {}, LARGEST_PER_PRINCIPAL),
+    // Who is on this machine may know the schema: it is in the package.
+    reflection: given.reflection ?? loopback,
     drainTimeoutMs: parseDuration(given.drainTimeout ?? "10s"),
   };
 }
 
-function readTls(key: string | undefined, cert: string | undefined): Settings["tls"] {
+/** The largest that each limit of a principal may be. */
+const LARGEST_PER_PRINCIPAL: Required<PrincipalLimits> = {
+  calls: 2 ** 31 - 1,
+  streams: 2 ** 31 - 1,
+  operationsPerSecond: 2 ** 31 - 1,
+  burst: 2 ** 31 - 1,
+};
+
+function readTls({ tlsKey: key, tlsCert: cert, tlsClientCa }: ServeOptions): Settings["tls"] {
   if (key === undefined && cert === undefined) {
+    if (tlsClientCa !== undefined) throw new UsageError("--tls-client-ca needs --tls-key and --tls-cert");
     return undefined;
   }
   if (key === undefined || cert === undefined) {
     throw new UsageError("TLS needs both --tls-key and --tls-cert");
   }
-  return { key: readFile(key, "TLS key"), cert: readFile(cert, "TLS certificate") };
+  return {
+    key: readFile(key, "TLS key"),
+    cert: readFile(cert, "TLS certificate"),
+    ...(tlsClientCa === undefined ? {} : { clientCa: readFile(tlsClientCa, "client CA") }),
+  };
 }
 
 function parseListen(listen: string): Settings["listen"] {

@@ -6,8 +6,10 @@ import { WorkflowStateError } from "../errors.ts";
 import type { ServeOptions } from "./config.ts";
 import type { CopyCommandOptions } from "./copy.ts";
 import type { ExportCommandOptions } from "./export.ts";
+import { healthcheck } from "./healthcheck.ts";
 import type { ImportCommandOptions } from "./import.ts";
 import type { MovingOptions } from "./moving-command.ts";
+import { newKey } from "./new-key.ts";
 import { serve } from "./serve.ts";
 import { Failure, UsageError } from "./usage-error.ts";
 
@@ -44,6 +46,15 @@ function program(): Command {
     .exitOverride();
   addServe(commands);
   addMoving(commands);
+  commands
+    .command("new-key")
+    .description("Make a preshared key, and its hash for the config file.")
+    .action(() => newKey());
+  commands
+    .command("healthcheck")
+    .description("Ask a server whether it is ready; the exit code says so.")
+    .addOption(option("--url <url>", "the server (default: http://127.0.0.1:7410)"))
+    .action((_, command: Command) => healthcheck(optionsOf(command)));
   return commands;
 }
 
@@ -68,6 +79,10 @@ function addServe(commands: Command): void {
     )
     .addOption(option("--tls-key <file>", "PEM file with the TLS key"))
     .addOption(option("--tls-cert <file>", "PEM file with the TLS certificate chain"))
+    .addOption(option("--tls-client-ca <file>", "PEM file with the authorities of client certificates"))
+    .addOption(
+      new Option("--reflection", "tell generic clients the schema (default: only on a loopback address)"),
+    )
     .addOption(
       option("--drain-timeout <time>", "how long calls may take to finish at the end (default: 10s)"),
     )

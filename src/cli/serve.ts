@@ -1,4 +1,4 @@
-/** `workflow-state serve`: runs a server until it is told to stop. */
+/** `workflow-state serve`: runs a server until it is told to stop; SIGHUP has it read its certificates and callers anew. */
 import { openEncodedStore } from "../open.ts";
 import { type RunningServer, startServer } from "../server.ts";
 import type { EncodedStore } from "../store.ts";
@@ -13,7 +13,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   try {
     const server = await start(store, settings);
     try {
-      await untilStopped(server);
+      await untilStopped(server, options);
     } finally {
       await server.close({ now: true });
     }
@@ -22,8 +22,18 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
 }
 
+/** Takes certificates, keys and grants anew; what is wrong with them is said, and the old ones stay. */
+function reload(server: RunningServer, options: ServeOptions): void {
+  try {
+    server.reload(settingsOf(options));
+    console.error("workflow-state: certificates and callers are reloaded");
+  } catch (error) {
+    console.error(`workflow-state: not reloaded: ${(error as Error).message}`);
+  }
+}
+
 /** Says where the server listens, and settles when a first signal has stopped it; a second one ends the process. */
-async function untilStopped(server: RunningServer): Promise<void> {
+async function untilStopped(server: RunningServer, options: ServeOptions): Promise<void> {
   const { promise: signalled, resolve: onFirst } = Promise.withResolvers<void>();
   let signals = 0;
   const onSignal = (): void => {
@@ -33,13 +43,14 @@ async function untilStopped(server: RunningServer): Promise<void> {
     }
     onFirst();
   };
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  const onHangUp = (): void => reload(server, options);
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("SIGHUP", onHangUp);
   try {
     console.log(`listening on ${server.url}`);
     await signalled;
     await server.close();
   } finally {
-    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("SIGHUP", onHangUp);
   }
 }
 
@@ -51,12 +62,15 @@ async function open({ store, limits, memory, retention, encryption }: Settings):
 }
 
 async function start(store: EncodedStore, settings: Settings): Promise<RunningServer> {
-  const { listen, tls, limits, drainTimeoutMs } = settings;
+  const { listen, tls, auth, perPrincipal, reflection, limits, drainTimeoutMs } = settings;
   try {
     return await startServer({
       store,
       listen,
       ...(tls === undefined ? {} : { tls }),
+      ...(auth === undefined ? {} : { auth }),
+      perPrincipal,
+      reflection,
       limits,
       drainTimeoutMs,
     });

@@ -7,9 +7,12 @@
  */
 import type { Buffer } from "node:buffer";
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import { type Call, namespaceOf, type Service } from "../service.ts";
+import { Access } from "../service/access.ts";
+import type { Call, Service } from "../service.ts";
 import type { EncodedForm, Event, WatchMessage } from "../store.ts";
 import type { BatchFromWire } from "../wire.ts";
+import type { Identify } from "./auth.ts";
+import { http2Credentials } from "./credentials.ts";
 import { decodeRequest } from "./fast-path/decode.ts";
 import { encodeFrame } from "./fast-path/encode.ts";
 import { readMessages, readSingle } from "./fast-path/frames.ts";
@@ -25,8 +28,9 @@ type Work = (answer: GrpcAnswer, call: Call, stream: ServerHttp2Stream) => Promi
 /** Reads a request; `undefined`: it is for the general handler. */
 type Method = (message: Buffer) => Work | undefined;
 
-/** How long calls may take, in milliseconds. */
+/** Who may call, and how long calls may take, in milliseconds. */
 export interface FastPathOptions {
+  readonly identify: Identify;
   /** The deadline of a unary call that has none, or a later one. */
   readonly maxTimeoutMs: number;
   /** How long nothing may happen on the stream of a unary call. */
@@ -38,7 +42,7 @@ export interface FastPathOptions {
 /** Makes the fast path of a service. */
 export function fastPath(
   service: Service,
-  { maxTimeoutMs, unaryIdleMs, onError }: FastPathOptions,
+  { identify, maxTimeoutMs, unaryIdleMs, onError }: FastPathOptions,
 ): FastPath {
   const { calls, limits } = service;
 
@@ -91,12 +95,13 @@ export function fastPath(
     const method = Object.hasOwn(methods, name) ? methods[name] : undefined;
     const timeoutMs = method === undefined && name !== "Pipeline" ? undefined : plainTimeout(headers);
     if (timeoutMs === undefined) return false;
-    // A header that asks for another namespace is not plain: who is refused, is so by the general handler.
-    const namespace = namespaceOf((header) => headers[header]?.toString());
+    // Who is not known at once, or refused, is so by the general handler; as is who asks for a namespace.
+    const access = accessOf(identify, stream, headers);
+    if (access === undefined) return false;
     const answer = new GrpcAnswer(stream, limits.requestBytes, onError);
     if (method === undefined) {
       answer.begin();
-      answer.run(pipeline, { namespace, timeoutMs });
+      answer.run(pipeline, { access, timeoutMs });
       return true;
     }
     let work: Work | undefined;
@@ -109,7 +114,7 @@ export function fastPath(
       },
       run: () =>
         answer.run(work as Work, {
-          namespace,
+          access,
           timeoutMs: isWatch ? timeoutMs : Math.min(timeoutMs, maxTimeoutMs),
         }),
       leave: general,
@@ -117,6 +122,17 @@ export function fastPath(
     });
     return true;
   };
+}
+
+/** What the caller may do, if that is known at once. */
+function accessOf(
+  identify: Identify,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+): Access | undefined {
+  const identity = identify.known(http2Credentials(stream, headers));
+  // Who has to choose a namespace, and didn't, is told so by the general handler.
+  return identity?.namespaces.length === 1 ? new Access(identity, undefined) : undefined;
 }
 
 /** The batches of a pipeline as their messages come. */

@@ -2,12 +2,17 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { isIPv6 } from "node:net";
-import { type ConnectRouter, createConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import { WorkflowStateError } from "../errors.ts";
+import type { Identity } from "../service/access.ts";
 import { saysCallerGone } from "../service/call.ts";
+import { callerKey } from "../service/routes.ts";
 import { jsonText } from "../wire/json-keys.ts";
+import type { Identify } from "./auth.ts";
 import { checkedBody } from "./checked-body.ts";
+import { credentialsOf } from "./credentials.ts";
 import { checkBinaryParts, checkJsonParts } from "./message-parts.ts";
 import { typedRefusals } from "./refusals.ts";
 
@@ -20,6 +25,12 @@ export interface HttpHandlerOptions {
   readonly binary: (router: ConnectRouter) => void;
   /** Routes for all others. */
   readonly json: (router: ConnectRouter) => void;
+  /** Routes with one schema for all callers. */
+  readonly common: readonly ((router: ConnectRouter) => void)[];
+  /** The HTTP status that a GET of a path is answered with; `undefined`: there is no such path. */
+  readonly probe: (path: string) => number | undefined;
+  /** Tells who makes a call. */
+  readonly identify: Identify;
   /** Bytes of a message, decompressed. */
   readonly messageBytes: number;
   /** How long nothing may happen on the HTTP/2 stream of a unary call, in milliseconds. */
@@ -31,8 +42,8 @@ export interface HttpHandlerOptions {
 /** Makes a listener for `request` events. It never throws. */
 export function httpHandler(options: HttpHandlerOptions): (request: Request, response: Response) => void {
   const { messageBytes, unaryIdleMs, onError } = options;
-  const binary = handlersByPath(options.binary, messageBytes);
-  const json = handlersByPath(options.json, messageBytes);
+  const binary = handlersByPath([options.binary, ...options.common], messageBytes);
+  const json = handlersByPath([options.json, ...options.common], messageBytes);
 
   return (request, response) => {
     try {
@@ -40,7 +51,9 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       const ofBinary = isBinary(request, query);
       const handler = (ofBinary ? binary : json).get(path);
       if (handler === undefined) {
-        answer(response, 404);
+        const probed =
+          request.method === "GET" || request.method === "HEAD" ? options.probe(path) : undefined;
+        answer(response, probed ?? 404);
         return;
       }
       // What an answer did not wait for is still read, so that the caller comes to reading the answer.
@@ -52,14 +65,19 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       }
       repairHeaders(request);
       // Throws where the host can't be part of a URL.
-      const call = universalRequestFromNodeRequest(request, response, undefined, undefined);
+      const values = createContextValues();
+      const call = universalRequestFromNodeRequest(request, response, undefined, values);
       // Leaving connect's own iterator would destroy the request, and with it the way back for the answer.
       const received = request.iterator({ destroyOnReturn: false });
       const body = checkedBody(received, call.header, {
         limitBytes: messageBytes,
         check: ofBinary ? (message) => checkBinaryParts(handler.method.input, message) : checkJsonParts,
       });
-      handler({ ...call, body })
+      identified(options.identify, request)
+        .then((caller) => {
+          values.set(callerKey, caller);
+          return handler({ ...call, body });
+        })
         .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
         .catch((error: unknown) => {
           if (!saysCallerGone(error)) {
@@ -73,13 +91,23 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
   };
 }
 
+/** Who makes a call, or what is wrong with the credentials: the handler says that in the caller's protocol. */
+async function identified(identify: Identify, request: Request): Promise<Identity | WorkflowStateError> {
+  try {
+    return await identify.identify(credentialsOf(request));
+  } catch (error) {
+    if (WorkflowStateError.is(error)) return error;
+    throw error;
+  }
+}
+
 /** What says when the answer is sent: the HTTP/2 response itself says so only when its stream is closed. */
 function outgoing(response: Response): NodeJS.EventEmitter {
   return response instanceof Http2ServerResponse ? response.stream : response;
 }
 
 function handlersByPath(
-  routes: (router: ConnectRouter) => void,
+  routes: readonly ((router: ConnectRouter) => void)[],
   messageBytes: number,
 ): ReadonlyMap<string, UniversalHandler> {
   // Keys must be read as they are, and a lone surrogate or a broken byte refused, not replaced; a value that is nested too
@@ -87,7 +115,7 @@ function handlersByPath(
   const jsonOptions = { textDecoder: jsonText, recursionLimit: 1000, ignoreUnknownFields: false };
   // Bodies are decompressed before (`checkedBody`). What is left is the message in the URL of a GET, which needs no compression.
   const router = createConnectRouter({ acceptCompression: [], readMaxBytes: messageBytes, jsonOptions });
-  routes(router);
+  for (const add of routes) add(router);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
 }
 

@@ -1,26 +1,16 @@
 /** One call: who makes it, how long it may take, and how it ends early. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { WorkflowStateError } from "../errors.ts";
+import type { Access } from "./access.ts";
 
 /** What the service knows of a call beside its request. */
 export interface Call {
-  /** The caller's namespace, from {@link namespaceOf}. */
-  readonly namespace: string;
+  /** Who makes it, and what it may do. */
+  readonly access: Access;
   /** Aborts when the caller goes away or its deadline passes; the reason is what the call fails with. */
   readonly signal: AbortSignal;
   /** How long the caller will wait, in milliseconds; absent: it didn't say. The signal is what ends the call. */
   readonly timeoutMs?: number;
-}
-
-/**
- * The namespace that a caller works in, from the headers of its call: here identities will be read. Until there are any,
- * all callers share the default namespace, and one who asks for another gets PERMISSION_DENIED.
- */
-export function namespaceOf(header: (name: string) => string | null | undefined): string {
-  if (header("x-workflow-state-namespace")) {
-    throw new WorkflowStateError("PERMISSION_DENIED", "This server has no namespaces but the default one.");
-  }
-  return "";
 }
 
 /** What Node.js says of writing to somebody who has gone. */
@@ -39,10 +29,15 @@ export function saysCallerGone(error: unknown): boolean {
   return error instanceof Error && "code" in error && GONE.has(String(error.code));
 }
 
+/** The longest that a timer can wait. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** A signal that aborts with the first of others, or by {@link abort}. */
 export class LinkedSignal {
   readonly #controller = new AbortController();
   readonly #sources: readonly AbortSignal[];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #unlinked: (() => void) | undefined;
   readonly #onAbort = (event: Event): void => {
     this.abort((event.target as AbortSignal).reason);
   };
@@ -67,8 +62,22 @@ export class LinkedSignal {
     this.unlink();
   }
 
+  /** Aborts at a time, in epoch milliseconds, unless it is unlinked before. */
+  abortAt(time: number, reason: () => unknown): void {
+    const left = time - Date.now();
+    if (left <= 0) this.abort(reason());
+    else this.#timer = setTimeout(() => this.abortAt(time, reason), Math.min(left, MAX_TIMER_MS));
+  }
+
+  /** Calls this too when the others are forgotten. */
+  onUnlink(unlinked: () => void): void {
+    this.#unlinked = unlinked;
+  }
+
   /** Forgets the others: a server's signal outlives its calls. */
   unlink(): void {
+    clearTimeout(this.#timer);
+    this.#unlinked?.();
     for (const source of this.#sources) {
       source.removeEventListener("abort", this.#onAbort);
     }
@@ -88,6 +97,23 @@ export function raced<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     }
     work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
+}
+
+/** What ends a stream: the call, the server's stop, and the end of the caller's credentials. Unlink it when it is over. */
+export function streamEnd({ access, signal }: Call, stopping: AbortSignal): LinkedSignal {
+  const { expireTime, onRevoked } = access.identity;
+  const end = new LinkedSignal(signal, stopping);
+  if (expireTime !== undefined) end.abortAt(expireTime, credentialsExpired);
+  if (onRevoked !== undefined) end.onUnlink(onRevoked((reason) => end.abort(reason)));
+  return end;
+}
+
+/** A call with credentials whose time is over. */
+export function credentialsExpired(): WorkflowStateError {
+  return new WorkflowStateError(
+    "UNAUTHENTICATED",
+    "The credentials have expired: get new ones, and call again.",
+  );
 }
 
 /** Runs a unary call: not at all if it is over already, and no longer than the caller waits and `maxTimeoutMs` allows. */

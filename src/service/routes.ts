@@ -1,11 +1,19 @@
 /** The service as connect routes: the encoded schema for binary callers, the public one for JSON callers. */
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { ConnectRouter, HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  type ConnectRouter,
+  type ContextKey,
+  createContextKey,
+  type HandlerContext,
+  type ServiceImpl,
+} from "@connectrpc/connect";
 import { WorkflowStateService as PublicService } from "../../gen/agenterra/state/v1/service_pb.ts";
 import { WorkflowStateService as EncodedService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
+import { WorkflowStateError } from "../errors.ts";
 import type { Rpcs } from "../service.ts";
 import { toConnectError } from "../wire.ts";
-import { type Call, namespaceOf, saysCallerGone } from "./call.ts";
+import { Access, type Identity, NAMESPACE_HEADER } from "./access.ts";
+import { type Call, saysCallerGone } from "./call.ts";
 import { type Converter, converterOf } from "./json-schema.ts";
 
 /** What all handlers have in common, whatever their messages. */
@@ -114,10 +122,22 @@ async function* eachEncoded(
   }
 }
 
+/** Who makes the call; or what is wrong with its credentials, for the handler to say. */
+export const callerKey: ContextKey<Identity | WorkflowStateError | undefined> = createContextKey<
+  Identity | WorkflowStateError | undefined
+>(undefined);
+
+function identityOf(context: HandlerContext): Identity {
+  const caller = context.values.get(callerKey);
+  if (caller === undefined) throw new Error("The call has passed nobody who asks who makes it.");
+  if (WorkflowStateError.is(caller)) throw caller;
+  return caller as Identity;
+}
+
 function callOf(context: HandlerContext): Call {
   const timeoutMs = context.timeoutMs();
   return {
-    namespace: namespaceOf((name) => context.requestHeader.get(name)),
+    access: new Access(identityOf(context), context.requestHeader.get(NAMESPACE_HEADER)),
     signal: context.signal,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   };

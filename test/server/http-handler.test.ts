@@ -7,6 +7,7 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { WorkflowStateService } from "../../gen/agenterra/state/v1/service_pb.ts";
+import { Authenticator } from "../../src/server/auth.ts";
 import { httpHandler } from "../../src/server/http-handler.ts";
 import { framed, http2Request, http2Session, pathOf, serving } from "../support/serving.ts";
 
@@ -29,6 +30,9 @@ async function serve(answer: () => Promise<UniversalServerResponse>, unaryIdleMs
   const onError = vi.fn();
   const handler = httpHandler({
     binary: routes(answer),
+    common: [],
+    probe: () => undefined,
+    identify: new Authenticator(undefined),
     json: () => {},
     messageBytes: 1_000,
     unaryIdleMs,

@@ -27,7 +27,7 @@ export class GrpcAnswer {
   /** Runs the work of the call with its deadline. The signal aborts when that passes or the caller goes away. */
   run(
     work: (answer: GrpcAnswer, call: Call, stream: ServerHttp2Stream) => Promise<void>,
-    { namespace, timeoutMs }: { readonly namespace: string; readonly timeoutMs: number },
+    { access, timeoutMs }: Pick<Call, "access"> & { readonly timeoutMs: number },
   ): void {
     const stream = this.#stream;
     const controller = new AbortController();
@@ -38,7 +38,7 @@ export class GrpcAnswer {
       if (!this.#finished) controller.abort();
     });
     const call: Call = {
-      namespace,
+      access,
       signal: controller.signal,
       ...(timer === undefined ? {} : { timeoutMs }),
     };

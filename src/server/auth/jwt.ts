@@ -1,0 +1,124 @@
+/** JWTs (RFC 7519) from an issuer whose keys are known by a file or a JWKS. */
+import { createHash, createPublicKey } from "node:crypto";
+import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify, type KeyObject } from "jose";
+import { LRUCache } from "lru-cache";
+import { WorkflowStateError } from "../../errors.ts";
+import { type Caller, unauthenticated } from "./caller.ts";
+
+/** Whose tokens are taken, and what is read of them. */
+export interface JwtOptions {
+  /** `iss` must be this. */
+  readonly issuer: string;
+  /** `aud` must be or hold this. */
+  readonly audience: string;
+  /** Algorithms, all of public keys. */
+  readonly algorithms: readonly JwtAlgorithm[];
+  /** Where the issuer publishes its keys (RFC 7517), by https, or on this machine; or, in place of it, `publicKey`. */
+  readonly jwksUrl?: string | undefined;
+  /** The issuer's one key, as PEM. */
+  readonly publicKey?: string | undefined;
+  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds. Default: 30,000. */
+  readonly jwksCooldownMs?: number | undefined;
+  /** The claim that names the namespace, or a list of them. Default: `namespace`. The principal is always `sub`. */
+  readonly namespaceClaim?: string | undefined;
+}
+
+/** The algorithms that can be asked for. None of a shared secret: a public key must never be taken for one. */
+export const JWT_ALGORITHMS = [
+  "RS256",
+  "RS384",
+  "RS512",
+  "PS256",
+  "PS384",
+  "PS512",
+  "ES256",
+  "ES384",
+  "ES512",
+  "EdDSA",
+] as const;
+
+export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number];
+
+/** How far clocks may be apart. */
+const CLOCK_TOLERANCE_S = 5;
+/** A token longer than this is none. */
+const MAX_TOKEN_LENGTH = 8_192;
+/** How many tokens are known at once, and for how long without looking at their keys again. */
+const KNOWN = { tokens: 10_000, ms: 60_000 };
+/** How long fetched keys are good for, and how long fetching them may take. */
+const JWKS = { cacheMaxAge: 600_000, timeoutDuration: 5_000 };
+
+/** The callers of an issuer's tokens. */
+export class JwtCallers {
+  readonly #options: JwtOptions;
+  readonly #key: KeyObject | JWTVerifyGetKey;
+  readonly #known: LRUCache<string, Caller> = new LRUCache({ max: KNOWN.tokens, ttl: KNOWN.ms });
+
+  constructor(options: JwtOptions) {
+    this.#options = options;
+    this.#key =
+      options.publicKey === undefined
+        ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), {
+            ...JWKS,
+            cooldownDuration: options.jwksCooldownMs ?? 30_000,
+          })
+        : createPublicKey(options.publicKey);
+  }
+
+  /** The caller of a token that was seen not long ago. */
+  known(token: string): Caller | undefined {
+    return this.#known.get(digest(token));
+  }
+
+  /** The caller of a token; `undefined`: it doesn't look like one. Rejects with UNAUTHENTICATED, STORE_UNAVAILABLE. */
+  async verified(token: string): Promise<Caller | undefined> {
+    if (token.length > MAX_TOKEN_LENGTH || !/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return undefined;
+    const { issuer, audience, algorithms, namespaceClaim = "namespace" } = this.#options;
+    const rules = {
+      issuer,
+      audience,
+      algorithms: [...algorithms],
+      clockTolerance: CLOCK_TOLERANCE_S,
+      requiredClaims: ["exp", "sub"],
+    };
+    try {
+      const verify =
+        typeof this.#key === "function"
+          ? jwtVerify(token, this.#key, rules)
+          : jwtVerify(token, this.#key, rules);
+      const { payload } = await verify;
+      const claim = payload[namespaceClaim];
+      const caller = {
+        principal: String(payload.sub),
+        namespaces: (Array.isArray(claim) ? claim : [claim]).filter((name) => typeof name === "string"),
+        expireTime: (Number(payload.exp) + CLOCK_TOLERANCE_S) * 1_000,
+        knownBy: this.#options,
+      };
+      this.#known.set(digest(token), caller);
+      return caller;
+    } catch (error) {
+      if (error instanceof errors.JOSEError && !isUnreachable(error)) throw invalid(error);
+      // The issuer's keys can't be fetched: nobody is believed, and the caller may try again.
+      throw new WorkflowStateError(
+        "STORE_UNAVAILABLE",
+        "The keys of the tokens' issuer can't be read now: call again.",
+        {
+          cause: error,
+        },
+      );
+    }
+  }
+}
+
+/** What a token is known by: what is kept in memory must not serve to call. */
+function digest(token: string): string {
+  return createHash("sha256").update(token).digest("base64");
+}
+
+function isUnreachable(error: errors.JOSEError): boolean {
+  return error instanceof errors.JWKSTimeout || error.code === "ERR_JOSE_GENERIC";
+}
+
+function invalid(cause?: unknown): WorkflowStateError {
+  return unauthenticated("The token is not valid here, or no longer: get a new one.", cause);
+}

@@ -1,0 +1,67 @@
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { openStore } from "../../src/open.ts";
+import { Gate } from "../../src/service/gate.ts";
+import type { WorkflowStateStore } from "../../src/store.ts";
+import { serving } from "../support/serving.ts";
+
+const LIMITED = expect.objectContaining({ reason: "RATE_LIMITED" });
+
+async function limited(perPrincipal: ConstructorParameters<typeof Gate>[0]): Promise<WorkflowStateStore> {
+  const keys = [{ sha256: KEY_HASH, principal: "worker", namespaces: ["team"] }];
+  const grants = [{ principal: "*", action: "write", namespace: "*" }] as const;
+  const server = await serving({ perPrincipal, auth: { keys, grants } });
+  const store = await openStore(server.url, {
+    headers: { authorization: "Bearer first" },
+    retry: { attempts: 1 },
+  });
+  onTestFinished(() => store.close());
+  return store;
+}
+// SHA-256 of "first".
+const KEY_HASH = "a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e";
+
+describe("a principal", () => {
+  test("may have so many streams, and another when one has ended", async () => {
+    const store = await limited({ streams: 2 });
+    const open = async (): Promise<AsyncIterator<unknown>> => {
+      const watch = store.watchSession("s")[Symbol.asyncIterator]();
+      await watch.next();
+      return watch;
+    };
+    const first = await open();
+    await open();
+    await expect(open()).rejects.toEqual(LIMITED);
+    expect(await store.getState("s", "k")).toBeUndefined();
+    await first.return?.();
+    await vi.waitFor(open);
+  });
+
+  test("may do so many operations a second, each of a batch among them", async () => {
+    const store = await limited({ operationsPerSecond: 20, burst: 20 });
+    const get = { kind: "getState", sessionId: "s", key: "k" } as const;
+    await store.batch(Array(256).fill(get));
+    await expect(store.batch(Array(256).fill(get))).rejects.toEqual(LIMITED);
+    await vi.waitFor(() => store.getState("s", "k"), { timeout: 2_000 });
+  });
+
+  test("is told when to come again, and does not hold up others", () => {
+    const gate = new Gate({ calls: 1, operationsPerSecond: 10, burst: 1 }, 1);
+    gate.take("a", 1);
+    expect(() => gate.take("a", 1)).toThrow(
+      expect.objectContaining({ metadata: { limit: "10", retry_after_ms: expect.stringMatching(/^\d+$/) } }),
+    );
+    gate.take("b", 1);
+    const leave = gate.enter("a", "calls");
+    expect(() => gate.enter("a", "calls")).toThrow(LIMITED);
+    gate.enter("b", "calls");
+    leave();
+    gate.enter("a", "calls");
+  });
+});
+
+test("principals that came and went are forgotten, those with calls under way are not", () => {
+  const gate = new Gate({ calls: 1 }, 1);
+  gate.enter("busy", "calls");
+  for (let n = 0; n < 20_001; n++) gate.enter(`p${n}`, "calls")();
+  expect(() => gate.enter("busy", "calls")).toThrow(LIMITED);
+});
