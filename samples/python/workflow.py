@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ORDERS = 12
 #: Steps that come after each other; those in one line run at the same time.
 PLAN = (("receive",), ("charge",), ("pack", "label"), ("report",))
-MOST_KILLS = 3
+MOST_KILLS = 2
 
 
 # The steps. Each can be killed between any two of its instructions, and is then run again from its beginning. There are

@@ -1,0 +1,17 @@
+# Python environments for the scripts beside this file, kept outside the checkout until what they hold changes.
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/agenterra-workflow-state"
+
+# environment NAME REQUIREMENTS: makes the environment if there is none, and sets VENV to where it is.
+environment() {
+  local key
+  key="$(cat "$2" <(python3 -c 'import sys; print(sys.version, sys.prefix)') | cksum | cut -d' ' -f1)"
+  VENV="$CACHE/$1-$key"
+  if [ ! -e "$VENV/complete" ]; then
+    # One that was interrupted is of no use.
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
+    touch "$VENV/complete"
+  fi
+}
