@@ -1,7 +1,8 @@
 /**
- * Small benchmarks: in process, then over the wire against a server in a process of its own. Prints operations a second.
- * Nothing is asserted. `--short` runs each for a moment only, to see that it works.
+ * Benchmarks: in process, over the wire against a server in a process of its own, and on databases of few and many sessions,
+ * which takes minutes to make. Prints operations a second. Nothing is asserted. `--short` runs each for a moment only, to see that it works.
  */
+import { benchAtScale } from "./at-scale.ts";
 import { benchInProcess } from "./in-process.ts";
 import { benchWatch } from "./watch.ts";
 import { benchWire } from "./wire.ts";
@@ -14,4 +15,5 @@ console.log(
 );
 await benchInProcess(ms);
 await benchWire(ms);
+await benchAtScale(ms, short ? 2_000 : 1_000_000);
 await benchWatch(short ? { watchers: 10, commits: 20 } : { watchers: 100, commits: 1_000 });

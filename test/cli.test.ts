@@ -359,6 +359,8 @@ describe("settings", () => {
       limits: {},
       memory: {},
       retention: {},
+      perPrincipal: {},
+      reflection: true,
     });
   });
 
@@ -378,6 +380,8 @@ describe("settings", () => {
       limits: {},
       memory: {},
       retention: {},
+      perPrincipal: {},
+      reflection: false,
     });
   });
 
