@@ -1,12 +1,17 @@
 /** What a server of Redis may do to the store: be full, be refused, be killed, be a replica, or not answer. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WorkflowStateError } from "../../src/errors.ts";
 import type { Backend, StepResult } from "../../src/stores/backend.ts";
+import { freePort } from "../support/free-port.ts";
 import { HAS_REDIS } from "../support/has-redis.ts";
 import { KillableRedis } from "../support/killable-redis.ts";
 import { sleep } from "../support/network.ts";
 import { nameSkippedRedis } from "../support/redis.ts";
 import { bytes, end, open, plan, request, run, sessionKey, stateOf } from "../support/redis-backend.ts";
+import { selfSigned } from "../support/self-signed.ts";
 import { TcpProxy } from "../support/tcp-proxy.ts";
 
 nameSkippedRedis("servers of the store in Redis");
@@ -139,6 +144,37 @@ describe.runIf(HAS_REDIS)("a server of the store in Redis", () => {
     const [result] = await backend.run([plan("s", { a: "2" })]);
     expect(reasonOf(result)).toBe("STORE_UNAVAILABLE");
     await server.command("ACL", "DELUSER", "writer");
+  });
+
+  test("is reached over TLS, if its certificate is the one that was named", async () => {
+    const { key, cert } = selfSigned();
+    const folder = mkdtempSync(join(tmpdir(), "workflow-state-tls-"));
+    const [keyFile, certFile] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+    writeFileSync(keyFile, key);
+    writeFileSync(certFile, cert);
+    const port = await freePort();
+    const secure = await KillableRedis.start({
+      settings: [
+        ...["--tls-port", String(port), "--tls-auth-clients", "no"],
+        ...["--tls-key-file", keyFile, "--tls-cert-file", certFile, "--tls-ca-cert-file", certFile],
+      ],
+    });
+    try {
+      const url = secure.fresh(port).replace("redis:", "rediss:");
+      const backend = await open(url, { tls: { ca: cert } });
+      await run(backend, plan("s", { a: "1" }));
+      let hinted = 0;
+      const stop = backend.hints(() => {
+        hinted++;
+      });
+      while (hinted === 0) await sleep(10);
+      stop();
+      await expect(open(url)).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+      await expect(open(secure.fresh(port))).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    } finally {
+      await secure.stop();
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test("whose user may not do all that a commit does is refused before anything is done", async () => {
