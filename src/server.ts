@@ -4,6 +4,10 @@ import { createServer as createTlsServer, type Server as TlsServer } from "node:
 import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
 import { Health as HealthService } from "../gen/grpc/health/v1/health_pb.ts";
 import { Authenticator, type AuthOptions } from "./server/auth.ts";
+import { Buffers } from "./server/buffers.ts";
+import { type ConnectionLimits, connectionLimitsOf } from "./server/connection-limits.ts";
+import { Connections } from "./server/connections.ts";
+import { type CorsOptions, withCors } from "./server/cors.ts";
 import { fastPath } from "./server/fast-path.ts";
 import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
@@ -11,10 +15,23 @@ import { Http2 } from "./server/http2.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
 import type { PrincipalLimits } from "./service/gate.ts";
 import { Health, healthRoutes, probeStatus } from "./service/health.ts";
+import type { Observer } from "./service/observer.ts";
 import { reflectionRoutes } from "./service/reflection.ts";
 import { binaryRoutes, jsonRoutes } from "./service/routes.ts";
 import { createService } from "./service.ts";
 import type { EncodedStore, Limits } from "./store.ts";
+
+export type { ConnectionLimits } from "./server/connection-limits.ts";
+export type { CorsOptions } from "./server/cors.ts";
+export {
+  type Failure,
+  type Observation,
+  type Observer,
+  observers,
+  type RpcProtocol,
+  type RpcStart,
+  type Write,
+} from "./service/observer.ts";
 
 /** What a server serves, where and how. */
 export interface ServerOptions {
@@ -34,6 +51,10 @@ export interface ServerOptions {
   readonly maxTimeoutMs?: number;
   /** How long `close` waits for calls in flight, in milliseconds. Default: 10 s. */
   readonly drainTimeoutMs?: number;
+  /** The pages of other origins that may call. Default: none. */
+  readonly cors?: CorsOptions | undefined;
+  /** How many connections there may be, how long each may last, and what is held for those who take no answers. */
+  readonly connections?: ConnectionLimits;
   /** How often a connection's peer is asked whether it lives, in milliseconds. Default: 20 s. */
   readonly pingIntervalMs?: number;
   /** Told of every failure that is no answer to a caller. Default: printed to stderr. */
@@ -42,6 +63,8 @@ export interface ServerOptions {
   readonly fastPath?: boolean;
   /** Whether anybody may ask for the schema (gRPC's reflection protocol). Default: false. */
   readonly reflection?: boolean;
+  /** Sees each RPC and each write: for logs, an audit, metrics, traces. `observers` makes one of several. Default: nobody. */
+  readonly observer?: Observer | undefined;
 }
 
 /** Certificates, as PEM. */
@@ -73,8 +96,6 @@ export interface RunningServer {
   reload(options: Reloadable): void;
 }
 
-/** Bytes to be sent that nobody takes, or a request that never ends: how long a connection may be so. */
-const IDLE_MARGIN_MS = 60_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** How long a peer has, at the end, to take what was sent. */
 const LAST_BYTES_MS = 250;
@@ -83,9 +104,12 @@ const LAST_BYTES_MS = 250;
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { store, listen = {}, tls, limits, maxTimeoutMs = 60_000, drainTimeoutMs = 10_000 } = options;
   const { host = "127.0.0.1", port = 7410 } = listen;
-  const { onError = printError, pingIntervalMs = 20_000 } = options;
+  const { onError = printError, pingIntervalMs = 20_000, observer } = options;
 
-  const unaryIdleMs = maxTimeoutMs + IDLE_MARGIN_MS;
+  const connectionLimits = connectionLimitsOf(options.connections);
+  const { writeTimeoutMs } = connectionLimits;
+  // A request that never ends, or an answer that nobody takes.
+  const unaryIdleMs = maxTimeoutMs + writeTimeoutMs;
   const { perPrincipal = {} } = options;
   const service = createService(store, {
     maxTimeoutMs,
@@ -98,24 +122,45 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   if (options.reflection === true) {
     common.push(reflectionRoutes([WorkflowStateService, HealthService], service.stopping));
   }
-  const onRequest = httpHandler({
+  const connections = new Connections({ ...connectionLimits, lastMs: unaryIdleMs }, service.stopping);
+  const taking = { buffers: new Buffers(connectionLimits), writeTimeoutMs };
+  const answer = httpHandler({
+    connections,
+    taking,
     common,
     identify: authenticator,
     probe: (path) => probeStatus(health, path),
     binary: binaryRoutes(service.rpcs, onError),
     json: jsonRoutes(service.rpcs, onError),
+    observer,
     messageBytes: service.limits.requestBytes,
     unaryIdleMs,
     onError,
   });
-  const http1 = new Http1({ onRequest, idleMs: unaryIdleMs });
+  const onRequest = options.cors === undefined ? answer : withCors(answer, options.cors);
+  const http1 = new Http1({
+    onRequest,
+    connections,
+    idleMs: unaryIdleMs,
+    keepAliveMs: connectionLimits.maxIdleMs,
+  });
   const http2 = new Http2({
     onRequest,
     ...(options.fastPath === false
       ? {}
-      : { fastPath: fastPath(service, { identify: authenticator, maxTimeoutMs, unaryIdleMs, onError }) }),
+      : {
+          fastPath: fastPath(service, {
+            identify: authenticator,
+            maxTimeoutMs,
+            unaryIdleMs,
+            taking,
+            onError,
+            observer,
+          }),
+        }),
     maxConcurrentStreams: service.limits.streamsPerConnection,
     messageBytes: service.limits.requestBytes,
+    connections,
     pingIntervalMs,
   });
   const receivers = {
@@ -128,6 +173,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     socket.setNoDelay(true);
     sniffProtocol(socket, receivers, HANDSHAKE_TIMEOUT_MS);
   });
+  // Others are closed as they come: to hear them would cost more than they may.
+  front.maxConnections = connectionLimits.maxConnections;
   front.on("connection", (socket: Socket) => {
     // Until somebody else listens; and an error always closes.
     socket.on("error", () => {});
@@ -139,6 +186,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const address = await listening(front, host, port).catch((error: unknown) => {
     health.stop();
+    connections.stop();
     throw error;
   });
   front.on("error", onError);
@@ -179,6 +227,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const deadline = setTimeout(drop, drainTimeoutMs, "destroy");
     // First of all: whoever balances load must know before the first call is turned away.
     health.stop();
+    connections.stop();
     const answered = Promise.all([http1.drain(), http2.drain()]);
     service.stop();
     await answered;
@@ -206,8 +255,8 @@ function createFront({ tls, auth }: Reloadable, onReady: (socket: Socket) => voi
     },
     onReady,
   );
-  // Who can't agree on TLS is gone; there is nobody to tell.
-  front.on("tlsClientError", () => {});
+  // Who can't agree on TLS, there is nobody to tell. Node.js itself lets one stay that says nothing (test/attacks/slow.test.ts).
+  front.on("tlsClientError", (_, socket) => socket.destroy());
   return front;
 }
 

@@ -11,9 +11,18 @@ import type {
 import type { WorkflowStateService } from "../gen/encoded/agenterra/state/v1/service_pb.ts";
 import { WorkflowStateError } from "./errors.ts";
 import { allowedBatch, RULES, type Rule } from "./service/access.ts";
-import { fitting, fittingEvent, trimmed, trimmedResults } from "./service/answer-size.ts";
-import { bounded, type Call, endingWith, streamEnd, until } from "./service/call.ts";
+import {
+  fitting,
+  fittingEvent,
+  mostOfBatch,
+  mostOfEntry,
+  trimmed,
+  trimmedResults,
+} from "./service/answer-size.ts";
+import { after, bounded, type Call, endingWith, raced, streamEnd, until } from "./service/call.ts";
 import { Gate, type PrincipalLimits } from "./service/gate.ts";
+import { CANCELLED, failureOf } from "./service/observer.ts";
+import { TOLD, type Told, tellBatch, tellFailedBatch, tellingBatch, tellingWrite } from "./service/writes.ts";
 import type * as Store from "./store.ts";
 import {
   type CallContext,
@@ -139,18 +148,25 @@ function callsOf(
 ): Calls {
   const { limits, gate, maxTimeoutMs, stopping } = around;
   const { requestBytes } = limits;
+  const ofOneEntry = mostOfEntry(limits);
 
-  /** Runs a call with one answer, of so many operations, as its principal and its deadline let it. */
+  /** Runs a call with one answer, of so many operations and with so large an answer, as its principal, the server's memory and its deadline let it; `check` comes first of all. */
   async function admitted<Answer>(
     call: Call,
-    operations: number,
+    { operations, answerBytes }: { readonly operations: number; readonly answerBytes: number },
     run: (signal: AbortSignal) => Promise<Answer>,
+    check?: () => void,
   ): Promise<Answer> {
+    // What is refused anyway takes nothing.
+    check?.();
     const { principal } = call.access.identity;
     gate.take(principal, operations);
     const leave = gate.enter(principal, "calls");
     try {
-      return await bounded(call, maxTimeoutMs, run);
+      return await bounded(call, maxTimeoutMs, (signal) => {
+        const waiting = call.room?.reserve(answerBytes);
+        return waiting === undefined ? run(signal) : after(waiting, signal, run);
+      });
     } finally {
       leave();
     }
@@ -160,28 +176,50 @@ function callsOf(
   function unary<Request, Answer>(
     rule: Rule<Request>,
     run: (request: Request, context: CallContext) => Promise<Answer>,
+    answerBytes: number = ofOneEntry,
   ): (request: Request, call: Call) => Promise<Answer> {
+    const size = { operations: 1, answerBytes };
     return (request, call) =>
-      admitted(call, 1, async (signal) => {
+      admitted(call, size, async (signal) => {
         rule(call.access, request);
-        return run(request, { namespace: call.access.namespace, signal });
+        return run(request, contextOf(call, signal));
       });
   }
 
-  /** A watch, if its rule allows it, until its caller, the server or the caller's credentials end it. */
+  /** A call that writes: whoever looks on is told. */
+  function writing<Request, Answer>(
+    rule: Rule<Request>,
+    told: Told<Request, Answer>,
+    run: (request: Request, context: CallContext) => Promise<Answer>,
+    answerBytes: number = ofOneEntry,
+  ): (request: Request, call: Call) => Promise<Answer> {
+    const untold = unary(rule, run, answerBytes);
+    return (request, call) =>
+      call.observation?.wrote === undefined
+        ? untold(request, call)
+        : tellingWrite(call.observation, told, request, untold(request, call));
+  }
+
+  /**
+   * A watch, if its rule allows it, until its caller, the server or the caller's credentials end it.
+   * @param firstBytes what its first message may have, if that comes at once
+   */
   async function* watch<Request, T>(
     rule: Rule<Request>,
     request: Request,
     call: Call,
     begin: (context: CallContext) => AsyncIterable<T>,
+    firstBytes = 0,
   ): AsyncGenerator<T> {
     rule(call.access, request);
     const { principal } = call.access.identity;
     gate.take(principal, 1);
     const leave = gate.enter(principal, "streams");
-    const end = streamEnd(call, stopping);
+    const end = streamEnd(call, call.ending ?? stopping);
     try {
-      yield* until(begin({ namespace: call.access.namespace, signal: end.signal }), end.signal);
+      const waiting = firstBytes > 0 ? call.room?.reserve(firstBytes) : undefined;
+      if (waiting !== undefined) await raced(waiting, end.signal);
+      yield* until(begin(contextOf(call, end.signal)), end.signal);
     } finally {
       end.unlink();
       leave();
@@ -189,34 +227,62 @@ function callsOf(
   }
 
   return {
-    getSession: unary(RULES.getSession, async (request, context) =>
-      fitting(await store.getSession(request, context), requestBytes),
+    getSession: unary(
+      RULES.getSession,
+      async (request, context) => fitting(await store.getSession(request, context), requestBytes),
+      requestBytes,
     ),
-    saveSession: unary(RULES.saveSession, async (request, context) =>
-      trimmed(await store.saveSession(request, context), requestBytes),
+    saveSession: writing(
+      RULES.saveSession,
+      TOLD.saveSession,
+      async (request, context) => trimmed(await store.saveSession(request, context), requestBytes),
+      requestBytes,
     ),
-    deleteSession: unary(RULES.deleteSession, (request, context) => store.deleteSession(request, context)),
-    listSessions: unary(RULES.listSessions, (request, context) => store.listSessions(request, context)),
+    deleteSession: writing(RULES.deleteSession, TOLD.deleteSession, (request, context) =>
+      store.deleteSession(request, context),
+    ),
+    listSessions: unary(
+      RULES.listSessions,
+      (request, context) => store.listSessions(request, context),
+      requestBytes,
+    ),
     getState: unary(RULES.getState, (request, context) => store.getState(request, context)),
-    setState: unary(RULES.setState, (request, context) => store.setState(request, context)),
-    deleteState: unary(RULES.deleteState, (request, context) => store.deleteState(request, context)),
-    listState: unary(RULES.listState, (request, context) => store.listState(request, context)),
-    commit: unary(RULES.commit, (request, context) => store.commit(request, context)),
-    batch(batch, call) {
-      return admitted(call, batch.operations.length + batch.refused.size, async (signal) => {
-        checkCount(batch, limits);
-        const allowed = allowedBatch(call.access, batch);
-        const results = await store.batch(allowed.operations, { namespace: call.access.namespace, signal });
-        return answered(allowed, results, requestBytes);
-      });
+    setState: writing(RULES.setState, TOLD.setState, (request, context) => store.setState(request, context)),
+    deleteState: writing(RULES.deleteState, TOLD.deleteState, (request, context) =>
+      store.deleteState(request, context),
+    ),
+    listState: unary(RULES.listState, (request, context) => store.listState(request, context), requestBytes),
+    commit: writing(RULES.commit, TOLD.commit, (request, context) => store.commit(request, context)),
+    async batch(batch, call) {
+      const running = admitted(
+        call,
+        {
+          operations: batch.operations.length + batch.refused.size,
+          answerBytes: mostOfBatch(batch.operations, limits),
+        },
+        async (signal) => {
+          const allowed = allowedBatch(call.access, batch);
+          return answered(allowed, await store.batch(allowed.operations, contextOf(call, signal)));
+        },
+        () => checkCount(batch, limits),
+      );
+      const results = await (call.observation?.wrote === undefined
+        ? running
+        : tellingBatch(call.observation, batch, running));
+      return trimmedResults(results, requestBytes);
     },
     async *pipeline(batches, call) {
       const { principal } = call.access.identity;
       const leave = gate.enter(principal, "streams");
+      const { ending = stopping } = call;
       // The store may take batches ahead of its answers: what it doesn't see of them waits here, in the same order.
       const begun: BatchFromWire[] = [];
+      const observed = call.observation?.wrote === undefined ? undefined : call.observation;
+      // As they came, for whoever looks on.
+      const asked: BatchFromWire[] = [];
       async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
-        for await (const batch of endingWith(batches, stopping)) {
+        for await (const batch of endingWith(batches, ending)) {
+          if (observed !== undefined) asked.push(batch);
           checkCount(batch, limits);
           gate.take(principal, batch.operations.length + batch.refused.size);
           const allowed = allowedBatch(call.access, batch);
@@ -226,28 +292,48 @@ function callsOf(
       }
       // Not the server's stop: what was begun is still answered.
       const end = streamEnd(call, NEVER);
+      // What becomes of those without an answer, unless something fails first.
+      let failure = CANCELLED;
       try {
-        const context = { namespace: call.access.namespace, signal: end.signal };
+        const context = contextOf(call, end.signal);
         for await (const results of until(store.pipeline(operations(), context), end.signal)) {
-          yield answered(begun.shift(), results, requestBytes);
+          const all = answered(begun.shift(), results);
+          const batch = asked.shift();
+          if (observed !== undefined && batch !== undefined) tellBatch(observed, batch, all);
+          yield trimmedResults(all, requestBytes);
         }
+      } catch (error) {
+        if (observed !== undefined) failure = failureOf(error);
+        throw error;
       } finally {
+        if (observed !== undefined) for (const batch of asked) tellFailedBatch(observed, batch, failure);
         end.unlink();
         leave();
       }
-      stopping.throwIfAborted();
+      ending.throwIfAborted();
     },
-    forkSession: unary(RULES.forkSession, async (request, context) =>
-      trimmed(await store.forkSession(request, context), requestBytes),
+    forkSession: writing(
+      RULES.forkSession,
+      TOLD.forkSession,
+      async (request, context) => trimmed(await store.forkSession(request, context), requestBytes),
+      requestBytes,
     ),
-    restoreSession: unary(RULES.restoreSession, async (request, context) =>
-      trimmed(await store.restoreSession(request, context), requestBytes),
+    restoreSession: writing(
+      RULES.restoreSession,
+      TOLD.restoreSession,
+      async (request, context) => trimmed(await store.restoreSession(request, context), requestBytes),
+      requestBytes,
     ),
-    listEvents: unary(RULES.listEvents, (request, context) => store.listEvents(request, context)),
+    listEvents: unary(
+      RULES.listEvents,
+      (request, context) => store.listEvents(request, context),
+      requestBytes,
+    ),
     async *watchSession(request, call) {
-      const messages = watch(RULES.watchSession, request, call, (context) =>
-        store.watchSession(request, context),
-      );
+      // One that goes on from a revision may wait long for its first message.
+      const firstBytes = request.afterRevision === undefined ? requestBytes : 0;
+      const begin = (context: CallContext) => store.watchSession(request, context);
+      const messages = watch(RULES.watchSession, request, call, begin, firstBytes);
       for await (const next of messages) {
         if (next.kind === "snapshot") {
           fitting(next.snapshot, requestBytes);
@@ -260,6 +346,11 @@ function callsOf(
     watchSessions: (filter, call) =>
       watch(RULES.watchSessions, filter, call, (context) => store.watchSessions(filter, context)),
   };
+}
+
+/** What a store is told of a call. */
+function contextOf({ access, observation }: Call, signal: AbortSignal): CallContext {
+  return { namespace: access.namespace, signal, trace: observation?.trace };
 }
 
 /** Aborts never. */
@@ -315,19 +406,18 @@ function checkCount({ operations, refused }: BatchFromWire, { operations: limit 
   }
 }
 
-/** The results of a batch, with those that the store did not see, as far as one answer may hold them. */
+/** The results of a batch, with those that the store did not see. */
 function answered(
   batch: BatchFromWire | undefined,
   results: readonly Store.Result<EncodedForm>[],
-  limitBytes: number,
-): Store.Result<EncodedForm>[] {
+): readonly Store.Result<EncodedForm>[] {
   if (batch === undefined || batch.refused.size === 0) {
-    return trimmedResults(results, limitBytes);
+    return results;
   }
   const all = [...results];
   // In rising order of index, so that each lands where it was.
   for (const [index, error] of batch.refused) {
     all.splice(index, 0, { kind: "error", error });
   }
-  return trimmedResults(all, limitBytes);
+  return all;
 }

@@ -70,6 +70,8 @@ export interface CallContext {
   readonly namespace?: string | undefined;
   /** Aborts the call before its commit, or ends the stream. */
   readonly signal?: AbortSignal | undefined;
+  /** What whoever observes the call has given it, for a store that observes its own work; others leave it alone. */
+  readonly trace?: unknown;
 }
 
 /**

@@ -5,6 +5,6 @@
  * message can say and a request may not (a negative revision, a missing value, no kind) passes through as it is, for the
  * validator to refuse; only what `store.ts` has no words for is refused here, with INVALID_REQUEST.
  */
-export { errorFromWire, errorToWire, fromConnectError, toConnectError } from "./wire/errors.ts";
+export { errorFromWire, errorToWire, fromConnectError, reasonOf, toConnectError } from "./wire/errors.ts";
 export { type BatchFromWire, requestFromWire, requestToWire } from "./wire/requests.ts";
 export { responseFromWire, responseToWire } from "./wire/responses.ts";

@@ -65,7 +65,7 @@ describe("serve", () => {
     child.kill("SIGTERM");
     expect(await next).toContain("stopping");
     expect(await ended).toBe(0);
-    expect(errors()).toBe("");
+    expect(errors()).toMatch(/^\{[^\n]*"msg":"stopping"\}\n$/);
   });
 
   test("stops on SIGINT with 0", async () => {
@@ -272,9 +272,10 @@ describe("what is started wrongly ends with 2 and says why in one line", () => {
 });
 
 test.each(["postgres://user:secret@127.0.0.1:1/db", "redis://user:secret@127.0.0.1:1"])(
-  "a store that can't be reached ends it with 1 and says so in one line: %s",
+  "a store that can't be reached in time ends it with 1 and says so in one line: %s",
   async (store) => {
-    const { ended, errors, output } = startCli(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+    const args = ["--listen", "127.0.0.1:0", "--store", store, "--start-timeout", "0s"];
+    const { ended, errors, output } = startCli(["serve", ...args]);
     expect(await ended).toBe(1);
     expect(output()).toBe("");
     expect(errors()).toMatch(/^workflow-state: can't open the store: .*\n$/);
@@ -356,11 +357,15 @@ describe("settings", () => {
       listen: { host: "127.0.0.1", port: 7410 },
       store: "memory:",
       drainTimeoutMs: 10_000,
+      startTimeoutMs: 60_000,
+      connections: {},
       limits: {},
       memory: {},
       retention: {},
       perPrincipal: {},
       reflection: true,
+      log: { level: "info", format: "json" },
+      audit: false,
     });
   });
 
@@ -377,11 +382,15 @@ describe("settings", () => {
       store: "memory:",
       tls: { key: Buffer.from(identity.key), cert: Buffer.from(identity.cert) },
       drainTimeoutMs: 500,
+      startTimeoutMs: 60_000,
+      connections: {},
       limits: {},
       memory: {},
       retention: {},
       perPrincipal: {},
       reflection: false,
+      log: { level: "info", format: "json" },
+      audit: false,
     });
   });
 

@@ -141,11 +141,20 @@ describe("the commands of the pages", () => {
     "npm run pack:check": inCi("npm run pack:check\n"),
     "npm run bench": () => expect(existsSync(join(ROOT, args("bench")[0] ?? ""))).toBe(true),
     "npm run bench -- --short": inCi("npm run bench -- --short\n"),
+    // test/fuzz/fuzz.test.ts runs the same for some seconds.
+    "npm run fuzz": () => expect(existsSync(join(ROOT, args("fuzz")[0] ?? ""))).toBe(true),
+    "npm run fuzz -- --seconds 3600": () => expect(scripts["fuzz"]).toBe("node test/fuzz/index.ts"),
+    "npm run fuzz -- --seconds 3600 --seed 1": () => expect(scripts["fuzz"]).toBe("node test/fuzz/index.ts"),
     ".ci/run": () => expect(existsSync(join(ROOT, ".ci/run"))).toBe(true),
   };
 
-  // Pages whose commands test/docs-stores.test.ts and test/docs-authentication.test.ts run.
-  const elsewhere = ["docs/stores.md", "docs/authentication.md"];
+  // Pages whose commands tests of their own run: test/docs-*.test.ts.
+  const elsewhere = [
+    "docs/stores.md",
+    "docs/authentication.md",
+    "docs/observability.md",
+    "docs/operations.md",
+  ];
   const shown = PAGES.filter((page) => !elsewhere.includes(page)).flatMap((page) => [
     ...blocksOf(page).flatMap(({ info, text }) => (info === "sh" ? text.trim().split("\n") : [])),
     ...[...pageText(page).matchAll(/(?<!`)`((?:npm|npx|node|curl|\.ci)[ /][^`]+)`/g)].map(
@@ -183,7 +192,8 @@ describe("the commands of the pages", () => {
     const end = ended(child);
     child.stdout?.once("data", () => child.kill("SIGTERM"));
     const { stdout, stderr, status } = await end;
-    expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+    const stopping = /^{"level":"info","time":"[^"]+","signal":"SIGTERM","msg":"stopping"}\n$/;
+    expect({ stderr, status }).toEqual({ stderr: expect.stringMatching(stopping), status: 0 });
     expect(unlike(stdout)).toBe(unlike(outputOf("npm start")));
   }
 

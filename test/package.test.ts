@@ -51,6 +51,7 @@ describe("the packed package, installed in a fresh project", () => {
     const expected: Record<string, string> = {
       ".": "openStore",
       "./server": "startServer",
+      "./telemetry": "telemetry",
       "./web": "openStore",
       "./conformance": "conformanceCases",
       "./proto": "WorkflowStateService",

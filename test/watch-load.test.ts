@@ -1,8 +1,5 @@
 /** What a thousand watchers cost: each sees every commit, and those who don't read hold no memory. */
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
-import { fileURLToPath } from "node:url";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { afterEach, describe, expect, it } from "vitest";
 import {
@@ -10,37 +7,22 @@ import {
   WatchSessionResponseSchema,
 } from "../gen/encoded/agenterra/state/v1/service_pb.ts";
 import { openStore } from "../src/open.ts";
+import { type Measured, startMeasured } from "./support/measured.ts";
 
 const WATCHERS = 1_000;
 const SILENT = 100;
 const COMMITS = 1_000;
 const STREAMS_PER_CONNECTION = 100;
 
-interface Memory {
-  readonly rss: number;
-  readonly held: number;
-}
-
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function startMeasured(history: number): Promise<{ url: string; memory(): Promise<Memory> }> {
-  const script = fileURLToPath(new URL("support/measured-server.ts", import.meta.url));
-  const child: ChildProcess = fork(script, [String(history)], { execArgv: ["--expose-gc"] });
-  cleanups.push(async () => {
-    const exited = once(child, "exit");
-    child.send("stop");
-    await exited;
-  });
-  const [{ url }] = (await once(child, "message")) as [{ url: string }];
-  const memory = async (): Promise<Memory> => {
-    const answer = once(child, "message");
-    child.send("memory");
-    return (await answer)[0] as Memory;
-  };
-  return { url, memory };
+async function started(history: number): Promise<Measured> {
+  const server = await startMeasured(history);
+  cleanups.push(() => server.stop());
+  return server;
 }
 
 /** Opens a watch by a frame, as any gRPC client does; the client reads nothing of its own accord. */
@@ -84,7 +66,7 @@ describe("a thousand watchers of one session", () => {
   it("each see every one of a thousand commits in order; a hundred that don't read meanwhile hold no memory of the server", {
     timeout: 180_000,
   }, async () => {
-    const { url, memory } = await startMeasured(COMMITS + 10);
+    const { url, memory } = await started(COMMITS + 10);
     const writer = await openStore(url);
     cleanups.push(() => writer.close());
     await writer.setState("s", "n", 0);

@@ -12,8 +12,21 @@ const CONFIG_TYPES = {
   tlsCert: "string",
   tlsClientCa: "string",
   drainTimeout: "string",
+  startTimeout: "string",
+  maxConnections: "number",
+  maxConnectionAge: "string",
+  maxConnectionAgeGrace: "string",
+  maxConnectionIdle: "string",
+  writeTimeout: "string",
+  maxBufferedBytes: "number",
+  cors: "object",
   insecureNoAuth: "boolean",
   reflection: "boolean",
+  logLevel: "string",
+  logFormat: "string",
+  audit: "boolean",
+  metrics: "string",
+  traceSessionIds: "boolean",
   auth: "object",
   perPrincipal: "object",
   limits: "object",
@@ -26,6 +39,7 @@ const PATHS = ["encryptionKeys", "tlsKey", "tlsCert", "tlsClientCa"] as const;
 
 interface TypeNames {
   readonly string: string;
+  readonly number: number;
   readonly boolean: boolean;
   readonly object: Readonly<Record<string, unknown>>;
 }

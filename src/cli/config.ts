@@ -5,29 +5,46 @@ import type { ServerTls } from "../server.ts";
 import type { PrincipalLimits } from "../service/gate.ts";
 import { authOf } from "./auth-config.ts";
 import { checkNumbers, readConfig, readFile } from "./config-file.ts";
+import {
+  type ConnectionOptions,
+  type ConnectionSettings,
+  connectionSettingsOf,
+} from "./connection-settings.ts";
 import { parseDuration } from "./duration.ts";
+import { type LogSettings, logSettingsOf } from "./logger.ts";
 import { type StoreOptions, type StoreSettings, storeSettingsOf } from "./store-settings.ts";
+import { type TelemetrySettings, telemetrySettingsOf } from "./telemetry-settings.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** What options and the environment say, as they say it; commander has put the option first. */
-export interface ServeOptions extends StoreOptions {
+export interface ServeOptions extends StoreOptions, ConnectionOptions {
   readonly config?: string;
   readonly listen?: string;
   readonly tlsKey?: string;
   readonly tlsCert?: string;
   readonly tlsClientCa?: string;
   readonly reflection?: boolean;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+  readonly audit?: boolean;
+  readonly metrics?: string;
+  readonly traceSessionIds?: boolean;
   readonly drainTimeout?: string;
   readonly insecureNoAuth?: boolean;
 }
 
 /** What to serve, and where. */
-export interface Settings extends StoreSettings {
+export interface Settings extends StoreSettings, ConnectionSettings {
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls?: ServerTls;
   readonly auth?: AuthOptions;
   readonly perPrincipal: PrincipalLimits;
   readonly reflection: boolean;
+  readonly log: LogSettings;
+  /** Whether each write is told of in the log. */
+  readonly audit: boolean;
+  /** What is measured, and where that goes; absent: nothing. */
+  readonly telemetry?: TelemetrySettings | undefined;
   readonly drainTimeoutMs: number;
 }
 
@@ -49,12 +66,22 @@ export function settingsOf(options: ServeOptions): Settings {
   }
   return {
     ...storeSettingsOf(options, file),
+    ...connectionSettingsOf(given, file.cors),
     listen,
     ...(tls === undefined ? {} : { tls }),
     ...(auth === undefined ? {} : { auth }),
     perPrincipal: checkNumbers("limit of perPrincipal", file.perPrincipal ?? {}, LARGEST_PER_PRINCIPAL),
     // Who is on this machine may know the schema: it is in the package.
     reflection: given.reflection ?? loopback,
+    log: logSettingsOf(given),
+    audit: given.audit ?? false,
+    telemetry: telemetrySettingsOf(
+      {
+        metricsListen: given.metrics === undefined ? undefined : parseMetrics(given.metrics),
+        sessionIds: given.traceSessionIds ?? false,
+      },
+      process.env,
+    ),
     drainTimeoutMs: parseDuration(given.drainTimeout ?? "10s"),
   };
 }
@@ -82,6 +109,10 @@ function readTls({ tlsKey: key, tlsCert: cert, tlsClientCa }: ServeOptions): Set
   };
 }
 
+function parseMetrics(metrics: string): Settings["listen"] {
+  return parseListen(/^:?\d+$/.test(metrics) ? `127.0.0.1:${metrics.replace(":", "")}` : metrics);
+}
+
 function parseListen(listen: string): Settings["listen"] {
   const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(listen) ?? [];
   const host = bracketed ?? plain;
@@ -98,7 +129,8 @@ const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
 LOOPBACK.addAddress("::1", "ipv6");
 
-function isLoopback(host: string): boolean {
+/** Whether it is an address of this machine that others can't reach. */
+export function isLoopback(host: string): boolean {
   const version = isIP(host);
   return version === 0 ? host === "localhost" : LOOPBACK.check(host, version === 4 ? "ipv4" : "ipv6");
 }

@@ -1,6 +1,4 @@
 /** The program's commands and options, and what its exit code says. */
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { WorkflowStateError } from "../errors.ts";
 import type { ServeOptions } from "./config.ts";
@@ -12,6 +10,7 @@ import type { MovingOptions } from "./moving-command.ts";
 import { newKey } from "./new-key.ts";
 import { serve } from "./serve.ts";
 import { Failure, UsageError } from "./usage-error.ts";
+import { version } from "./version.ts";
 
 /**
  * Runs the program with its arguments. Gives the exit code: 0 when all is well, 2 when it was started wrongly, 1 when it failed,
@@ -83,8 +82,58 @@ function addServe(commands: Command): void {
     .addOption(
       new Option("--reflection", "tell generic clients the schema (default: only on a loopback address)"),
     )
+    .addOption(option("--start-timeout <time>", "how long the store is waited for at first (default: 60s)"))
     .addOption(
       option("--drain-timeout <time>", "how long calls may take to finish at the end (default: 10s)"),
+    )
+    .addOption(option("--max-connections <count>", "how many connections there may be (default: 10000)"))
+    .addOption(
+      option(
+        "--max-connection-age <time>",
+        "how old a connection may get, a tenth more or less (default: off)",
+      ),
+    )
+    .addOption(
+      option(
+        "--max-connection-age-grace <time>",
+        "how long calls may go on when their connection is too old (default: 10s)",
+      ),
+    )
+    .addOption(
+      option("--max-connection-idle <time>", "how long a connection may be without a call (default: 5m)"),
+    )
+    .addOption(
+      option("--write-timeout <time>", "how long a caller may take nothing of its answer (default: 60s)"),
+    )
+    .addOption(
+      option(
+        "--max-buffered-bytes <bytes>",
+        "how much memory answers may take until their callers do (default: 256MiB)",
+      ),
+    )
+    .addOption(
+      option(
+        "--cors-origin <origin>",
+        "a page's origin that may call; several: repeat it, or a comma between each two (default: none)",
+      ).argParser((origin, before: string | undefined) =>
+        before === undefined ? origin : `${before},${origin}`,
+      ),
+    )
+    .addOption(option("--log-level <level>", "debug (a line a call), info, warn or error (default: info)"))
+    .addOption(
+      option("--log-format <format>", "json or pretty (default: pretty on a terminal, json elsewhere)"),
+    )
+    .addOption(
+      option(
+        "--metrics <host:port>",
+        "serve /metrics to Prometheus, to whoever reaches that address; the host may be left out: 127.0.0.1",
+      ),
+    )
+    .addOption(
+      new Option("--trace-session-ids", "tell the ids of sessions in traces, which OTEL_ variables turn on"),
+    )
+    .addOption(
+      new Option("--audit", "log each write: who, what session and keys, the revision, what became of it"),
     )
     .addOption(
       new Option(
@@ -168,11 +217,4 @@ function optionsOf<Options>(command: Command): Options {
     ([name, value]) => value !== "" || command.getOptionValueSource(name) !== "env",
   );
   return Object.fromEntries(given) as Options;
-}
-
-/** The version in the package's own package.json, as far above dist/src/cli or src/cli as it is. */
-function version(): string {
-  const inSource = join(import.meta.dirname, "../../package.json");
-  const path = existsSync(inSource) ? inSource : join(import.meta.dirname, "../../../package.json");
-  return (JSON.parse(readFileSync(path, "utf8")) as { version: string }).version;
 }

@@ -1,49 +1,103 @@
 /** `workflow-state serve`: runs a server until it is told to stop; SIGHUP has it read its certificates and callers anew. */
 import { openEncodedStore } from "../open.ts";
-import { type RunningServer, startServer } from "../server.ts";
+import { type Observer, observers, type RunningServer, startServer } from "../server.ts";
 import type { EncodedStore } from "../store.ts";
+import { callLog } from "./call-log.ts";
 import { type ServeOptions, type Settings, settingsOf } from "./config.ts";
+import { type Logger, openLogger } from "./logger.ts";
 import { opened } from "./opened.ts";
+import type { OpenTelemetry } from "./telemetry.ts";
 import { UsageError } from "./usage-error.ts";
+import { version } from "./version.ts";
+import { openReachable } from "./waiting.ts";
 
 /** Serves, and settles when a signal has stopped the server. Fails with a {@link UsageError} if it can't begin. */
 export async function serve(options: ServeOptions): Promise<void> {
   const settings = settingsOf(options);
-  const store = await open(settings);
+  const logger = await openLogger(settings.log);
+  const store = await open(settings, logger);
+  let telemetry: OpenTelemetry | undefined;
+  // Of a server that never ran there is little to send.
+  let end = 0;
+  const onSignal = (): void => {
+    end = performance.now() + settings.drainTimeoutMs;
+  };
   try {
-    const server = await start(store, settings);
+    telemetry = await measured(store, settings, logger);
+    const server = await start(telemetry?.store ?? store, settings, logger, telemetry?.observer);
     try {
-      await untilStopped(server, options);
+      await untilStopped(server, options, logger, onSignal);
     } finally {
       await server.close({ now: true });
     }
   } finally {
+    await telemetry?.close(Math.max(end - performance.now(), LAST_FIGURES_MS));
     await store.close();
   }
 }
 
+/** How long the last figures and spans may take where the calls took all the time that there was. */
+const LAST_FIGURES_MS = 250;
+
+/** Has the server measured, if that is asked for. */
+async function measured(
+  store: EncodedStore,
+  { telemetry: settings, store: url }: Settings,
+  logger: Logger,
+): Promise<OpenTelemetry | undefined> {
+  if (settings === undefined) return undefined;
+  // Only now: without it none of the SDK is loaded.
+  const { openTelemetry } = await import("./telemetry.ts");
+  const [scheme = ""] = /^[a-z]*/i.exec(url) ?? [];
+  const system = SYSTEMS[scheme.toLowerCase()] ?? scheme.toLowerCase();
+  const warn = (message: string): void => logger.warn(message);
+  try {
+    const telemetry = await openTelemetry(store, settings, { version: version(), system, warn });
+    if (telemetry.metricsUrl !== undefined) logger.info({ url: telemetry.metricsUrl }, "metrics are served");
+    return telemetry;
+  } catch (error) {
+    const { host, port } = settings.metricsListen ?? {};
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new UsageError(`can't serve metrics on ${host}, port ${port}: ${code}`, { cause: error });
+  }
+}
+
+/** What the semantic conventions call what a URL's scheme stands for; the others they call the same. */
+const SYSTEMS: Readonly<Record<string, string>> = {
+  postgres: "postgresql",
+  rediss: "redis",
+};
+
 /** Takes certificates, keys and grants anew; what is wrong with them is said, and the old ones stay. */
-function reload(server: RunningServer, options: ServeOptions): void {
+function reload(server: RunningServer, options: ServeOptions, logger: Logger): void {
   try {
     server.reload(settingsOf(options));
-    console.error("workflow-state: certificates and callers are reloaded");
+    logger.info("certificates and callers are reloaded");
   } catch (error) {
-    console.error(`workflow-state: not reloaded: ${(error as Error).message}`);
+    logger.error(`not reloaded: ${(error as Error).message}`);
   }
 }
 
 /** Says where the server listens, and settles when a first signal has stopped it; a second one ends the process. */
-async function untilStopped(server: RunningServer, options: ServeOptions): Promise<void> {
+async function untilStopped(
+  server: RunningServer,
+  options: ServeOptions,
+  logger: Logger,
+  onStopping: () => void,
+): Promise<void> {
   const { promise: signalled, resolve: onFirst } = Promise.withResolvers<void>();
   let signals = 0;
-  const onSignal = (): void => {
+  const onSignal = (signal: NodeJS.Signals): void => {
+    logger.info({ signal }, "stopping");
     signals++;
     if (signals > 1) {
       process.exit(1);
     }
+    onStopping();
     onFirst();
   };
-  const onHangUp = (): void => reload(server, options);
+  const onHangUp = (): void => reload(server, options, logger);
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("SIGHUP", onHangUp);
   try {
     console.log(`listening on ${server.url}`);
@@ -54,25 +108,38 @@ async function untilStopped(server: RunningServer, options: ServeOptions): Promi
   }
 }
 
-async function open({ store, limits, memory, retention, encryption }: Settings): Promise<EncodedStore> {
+async function open(settings: Settings, logger: Logger): Promise<EncodedStore> {
+  const { store, limits, memory, retention, encryption, startTimeoutMs } = settings;
   if (/^https?:/i.test(store)) {
     throw new UsageError("--store can't be another server's address: give clients that one");
   }
-  return opened(openEncodedStore(store, { limits, memory, retention, encryption }));
+  const once = (): Promise<EncodedStore> =>
+    openEncodedStore(store, { limits, memory, retention, encryption });
+  return opened(openReachable(once, startTimeoutMs, (message) => logger.warn(message)));
 }
 
-async function start(store: EncodedStore, settings: Settings): Promise<RunningServer> {
-  const { listen, tls, auth, perPrincipal, reflection, limits, drainTimeoutMs } = settings;
+async function start(
+  store: EncodedStore,
+  settings: Settings,
+  logger: Logger,
+  observer: Observer | undefined,
+): Promise<RunningServer> {
+  const { audit, listen, tls, auth, perPrincipal, reflection, limits, drainTimeoutMs } = settings;
+  const { connections, cors } = settings;
   try {
     return await startServer({
       store,
       listen,
       ...(tls === undefined ? {} : { tls }),
       ...(auth === undefined ? {} : { auth }),
+      connections,
+      cors,
       perPrincipal,
       reflection,
       limits,
       drainTimeoutMs,
+      onError: (err) => logger.error({ err }, "failed"),
+      observer: observers(observer, callLog(logger, { audit })),
     });
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;

@@ -15,7 +15,24 @@ import { ByteQueue } from "./byte-queue.ts";
 
 type Received = AsyncIterable<Buffer>;
 
-const COMPRESSIONS = [compressionGzip, compressionBrotli];
+const COMPRESSIONS = [compressionGzip, compressionBrotli].map(blamingCaller);
+
+/** Connect calls compressed bytes that are cut short an internal error, as if it had made them. */
+function blamingCaller(compression: Compression): Compression {
+  return {
+    ...compression,
+    decompress: (bytes, limitBytes) =>
+      compression.decompress(bytes, limitBytes).catch((error: unknown) => {
+        if (!(error instanceof ConnectError) || error.code !== Code.Internal || isMemory(error.cause))
+          throw error;
+        throw new ConnectError(error.rawMessage, Code.InvalidArgument, undefined, undefined, error.cause);
+      }),
+  };
+}
+
+function isMemory(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "Z_MEM_ERROR";
+}
 
 /** What is done to the messages of a body. */
 export interface BodyChecks {

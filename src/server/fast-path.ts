@@ -8,6 +8,7 @@
 import type { Buffer } from "node:buffer";
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Access } from "../service/access.ts";
+import type { Observation, Observer } from "../service/observer.ts";
 import type { Call, Service } from "../service.ts";
 import type { EncodedForm, Event, WatchMessage } from "../store.ts";
 import type { BatchFromWire } from "../wire.ts";
@@ -18,9 +19,12 @@ import { encodeFrame } from "./fast-path/encode.ts";
 import { readMessages, readSingle } from "./fast-path/frames.ts";
 import { generalBatch } from "./fast-path/general.ts";
 import { cancel, GrpcAnswer } from "./fast-path/grpc-answer.ts";
+import { HttpRpc } from "./http-rpc.ts";
 import type { FastPath } from "./http2.ts";
+import type { Taking } from "./untaken.ts";
 
-const SERVICE = "/agenterra.state.v1.WorkflowStateService/";
+const SERVICE_NAME = "agenterra.state.v1.WorkflowStateService";
+const SERVICE = `/${SERVICE_NAME}/`;
 const NONE_REFUSED: BatchFromWire["refused"] = new Map();
 
 /** What a call does once its request is read. */
@@ -35,16 +39,21 @@ export interface FastPathOptions {
   readonly maxTimeoutMs: number;
   /** How long nothing may happen on the stream of a unary call. */
   readonly unaryIdleMs: number;
+  /** What answers are held to until their callers take them. */
+  readonly taking: Taking;
   /** Told of what fails that is no answer to a caller. */
   readonly onError: (error: unknown) => void;
+  /** Sees each RPC; absent: nobody does. */
+  readonly observer?: Observer | undefined;
 }
 
 /** Makes the fast path of a service. */
 export function fastPath(
   service: Service,
-  { identify, maxTimeoutMs, unaryIdleMs, onError }: FastPathOptions,
+  { identify, maxTimeoutMs, unaryIdleMs, taking, onError, observer }: FastPathOptions,
 ): FastPath {
   const { calls, limits } = service;
+  const answerOptions = { ...taking, limitBytes: limits.requestBytes, onError };
 
   /** A method with one answer. */
   function unary<Request, Response>(
@@ -88,7 +97,7 @@ export function fastPath(
     answer.end();
   };
 
-  return (stream, headers, general) => {
+  return (stream, headers, general, connection) => {
     const path = headers[":path"] ?? "";
     if (!path.startsWith(SERVICE)) return false;
     const name = path.slice(SERVICE.length);
@@ -98,8 +107,10 @@ export function fastPath(
     // Who is not known at once, or refused, is so by the general handler; as is who asks for a namespace.
     const access = accessOf(identify, stream, headers);
     if (access === undefined) return false;
-    const answer = new GrpcAnswer(stream, limits.requestBytes, onError);
+    const answer = new GrpcAnswer(stream, connection, answerOptions);
+    // Who looks on is called only once the call can't be left to the general handler any more, which calls them too.
     if (method === undefined) {
+      if (observer !== undefined) answer.observedBy(begun(observer, name, stream, headers, access));
       answer.begin();
       answer.run(pipeline, { access, timeoutMs });
       return true;
@@ -108,20 +119,44 @@ export function fastPath(
     const isWatch = name === "WatchSession";
     if (!isWatch) stream.setTimeout(unaryIdleMs, () => cancel(stream));
     readSingle(stream, limits.requestBytes, isWatch ? "server-streaming" : "unary", {
+      large: (bytes) => answer.receive(bytes),
       take(message) {
         work = method(message);
         return work !== undefined;
       },
-      run: () =>
+      run() {
+        if (observer !== undefined) answer.observedBy(begun(observer, name, stream, headers, access));
         answer.run(work as Work, {
           access,
           timeoutMs: isWatch ? timeoutMs : Math.min(timeoutMs, maxTimeoutMs),
-        }),
-      leave: general,
-      fail: (error) => answer.fail(error),
+        });
+      },
+      leave() {
+        answer.leave();
+        general();
+      },
+      fail(error) {
+        if (observer !== undefined) answer.observedBy(begun(observer, name, stream, headers, access));
+        answer.fail(error);
+      },
     });
     return true;
   };
+}
+
+/** Shows a call to who looks on. */
+function begun(
+  observer: Observer,
+  method: string,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  { identity, namespace }: Access,
+): Observation {
+  const kind = method === "WatchSession" || method === "Pipeline" ? "streaming" : "unary";
+  const served = { service: SERVICE_NAME, method, kind } as const;
+  const observation = observer.begin(new HttpRpc(served, headers, stream.session?.socket));
+  observation.who(identity.principal, namespace);
+  return observation;
 }
 
 /** What the caller may do, if that is known at once. */

@@ -2,19 +2,35 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { isIPv6 } from "node:net";
-import { type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import {
+  Code,
+  type ConnectError,
+  type ConnectRouter,
+  createConnectRouter,
+  createContextValues,
+} from "@connectrpc/connect";
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import { WorkflowStateError } from "../errors.ts";
 import type { Identity } from "../service/access.ts";
 import { saysCallerGone } from "../service/call.ts";
-import { callerKey } from "../service/routes.ts";
+import {
+  CANCELLED,
+  type Failure,
+  failureOfStatus,
+  type Observation,
+  type Observer,
+} from "../service/observer.ts";
+import { callerKey, connectionKey, observationKey } from "../service/routes.ts";
 import { jsonText } from "../wire/json-keys.ts";
 import type { Identify } from "./auth.ts";
 import { checkedBody } from "./checked-body.ts";
+import type { Connections } from "./connections.ts";
 import { credentialsOf } from "./credentials.ts";
+import { HttpRpc } from "./http-rpc.ts";
 import { checkBinaryParts, checkJsonParts } from "./message-parts.ts";
 import { typedRefusals } from "./refusals.ts";
+import { type Taking, Untaken } from "./untaken.ts";
 
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
@@ -31,6 +47,11 @@ export interface HttpHandlerOptions {
   readonly probe: (path: string) => number | undefined;
   /** Tells who makes a call. */
   readonly identify: Identify;
+  /** Whose requests come, and what answers are held to until they are taken; absent: nobody looks after either. */
+  readonly connections?: Connections | undefined;
+  readonly taking?: Taking | undefined;
+  /** Sees each RPC; absent: nobody does. */
+  readonly observer?: Observer | undefined;
   /** Bytes of a message, decompressed. */
   readonly messageBytes: number;
   /** How long nothing may happen on the HTTP/2 stream of a unary call, in milliseconds. */
@@ -41,7 +62,7 @@ export interface HttpHandlerOptions {
 
 /** Makes a listener for `request` events. It never throws. */
 export function httpHandler(options: HttpHandlerOptions): (request: Request, response: Response) => void {
-  const { messageBytes, unaryIdleMs, onError } = options;
+  const { messageBytes, unaryIdleMs, onError, observer, connections, taking } = options;
   const binary = handlersByPath([options.binary, ...options.common], messageBytes);
   const json = handlersByPath([options.json, ...options.common], messageBytes);
 
@@ -63,22 +84,41 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
         const { stream } = response;
         stream.setTimeout(unaryIdleMs, () => stream.close(constants.NGHTTP2_CANCEL));
       }
+      const observed = observer && observedAnswer(observer, handler, request, response);
       repairHeaders(request);
       // Throws where the host can't be part of a URL.
       const values = createContextValues();
+      const connection = connections?.of(keyOf(request));
+      const untaken = taking && connection && new Untaken(response, connection, taking);
+      if (untaken) values.set(connectionKey, { ending: connection.ending, room: untaken.held });
       const call = universalRequestFromNodeRequest(request, response, undefined, values);
       // Leaving connect's own iterator would destroy the request, and with it the way back for the answer.
       const received = request.iterator({ destroyOnReturn: false });
-      const body = checkedBody(received, call.header, {
+      const isOne = handler.method.methodKind !== "bidi_streaming";
+      const counted = untaken && isOne ? untaken.request(received, messageBytes) : received;
+      const body = checkedBody(counted, call.header, {
         limitBytes: messageBytes,
         check: ofBinary ? (message) => checkBinaryParts(handler.method.input, message) : checkJsonParts,
       });
       identified(options.identify, request)
         .then((caller) => {
           values.set(callerKey, caller);
+          if (observed !== undefined) {
+            values.set(observationKey, observed.observation);
+            if (!WorkflowStateError.is(caller)) observed.observation.who(caller.principal, undefined);
+          }
           return handler({ ...call, body });
         })
-        .then((answered) => universalResponseToNodeResponse(typedRefusals(answered, messageBytes), response))
+        .then((answered) =>
+          universalResponseToNodeResponse(
+            typedRefusals(
+              untaken && answered.body ? { ...answered, body: untaken.body(answered.body) } : answered,
+              messageBytes,
+              observed?.failed,
+            ),
+            response,
+          ),
+        )
         .catch((error: unknown) => {
           if (!saysCallerGone(error)) {
             onError(error);
@@ -89,6 +129,53 @@ export function httpHandler(options: HttpHandlerOptions): (request: Request, res
       answer(response, 400);
     }
   };
+}
+
+/** What a connection is known by. */
+function keyOf(request: Request): object | undefined {
+  return "stream" in request ? request.stream.session : request.socket;
+}
+
+/** One RPC and who looks on. */
+interface Observed {
+  readonly observation: Observation;
+  /** Notes what its caller is told. */
+  readonly failed: (status: ConnectError) => void;
+}
+
+/** Begins to observe an RPC; its end is the end of its answer. */
+function observedAnswer(
+  observer: Observer,
+  { service, method }: UniversalHandler,
+  request: Request,
+  response: Response,
+): Observed {
+  const kind = method.methodKind === "unary" ? "unary" : "streaming";
+  const served = { service: service.typeName, method: method.name, kind } as const;
+  const observation = observer.begin(new HttpRpc(served, request.headers, request.socket));
+  let failure: Failure | undefined;
+  let ended = false;
+  const end = (otherwise: Failure | undefined): void => {
+    if (ended) return;
+    ended = true;
+    observation.end(failure ?? otherwise);
+  };
+  const answer = outgoing(response);
+  // A stream of HTTP/2 that its caller resets says that it has finished, too; not finished at all: nobody is left to take it.
+  answer.once("finish", () => end(response.writableEnded ? failureOfHttp(response.statusCode) : CANCELLED));
+  answer.once("close", () => end(CANCELLED));
+  return {
+    observation,
+    failed(status) {
+      failure = failureOfStatus(status);
+    },
+  };
+}
+
+/** What a plain HTTP status means for a call, as gRPC has it of its clients; none: all is well, or the protocol says more. */
+function failureOfHttp(status: number): Failure | undefined {
+  if (status < 400) return undefined;
+  return { code: status === 400 || status === 500 ? Code.Internal : Code.Unknown };
 }
 
 /** Who makes a call, or what is wrong with the credentials: the handler says that in the caller's protocol. */

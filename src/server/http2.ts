@@ -10,6 +10,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { Connection, Connections } from "./connections.ts";
 import { InFlight } from "./in-flight.ts";
 
 /**
@@ -20,12 +21,14 @@ export type FastPath = (
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
   general: () => void,
+  connection: Connection | undefined,
 ) => boolean;
 
 /** How HTTP/2 is served. */
 export interface Http2Options {
   readonly onRequest: (request: Http2ServerRequest, response: Http2ServerResponse) => void;
   readonly fastPath?: FastPath;
+  readonly connections: Connections;
   readonly maxConcurrentStreams: number;
   /** Bytes of a message, either way. */
   readonly messageBytes: number;
@@ -33,6 +36,8 @@ export interface Http2Options {
   readonly pingIntervalMs: number;
 }
 
+/** How long a connection without calls stays after its peer was told to send no more, in milliseconds. */
+const FAREWELL_MS = 200;
 /** How long a caller may go on sending once it has been answered, in milliseconds. */
 const LINGER_MS = 1_000;
 
@@ -53,9 +58,12 @@ export class Http2 {
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #streams = new InFlight();
+  readonly #connections: Connections;
   #draining = false;
 
-  constructor({ onRequest, fastPath, maxConcurrentStreams, messageBytes, pingIntervalMs }: Http2Options) {
+  constructor(options: Http2Options) {
+    const { onRequest, fastPath, connections, maxConcurrentStreams, messageBytes, pingIntervalMs } = options;
+    this.#connections = connections;
     const server = createServer({
       maxSettings: 32,
       maxHeaderListPairs: 64,
@@ -78,10 +86,11 @@ export class Http2 {
     server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => {
       // A peer may end a stream at any time: whoever works on it learns it from there.
       stream.on("error", () => {});
-      this.#streams.add(stream);
+      const connection = connections.of(stream.session);
+      this.#streams.add(stream, connection);
       stream.once("finish", () => endSoon(stream));
       const pass = (): void => general.call(server, stream, headers, ...rest);
-      if (fastPath === undefined || !fastPath(stream, headers, pass)) {
+      if (fastPath === undefined || !fastPath(stream, headers, pass, connection)) {
         pass();
       }
     });
@@ -99,15 +108,17 @@ export class Http2 {
   drain(): Promise<void> {
     this.#draining = true;
     for (const session of this.#sessions) {
-      session.close();
+      this.#connections.of(session)?.retire();
     }
     return this.#streams.none();
   }
 
   #watch(session: ServerHttp2Session, pingIntervalMs: number): void {
-    if (this.#draining) {
-      session.close();
-    }
+    const connection = this.#connections.add(session, {
+      retire: () => retire(session),
+      destroy: () => session.destroy(),
+    });
+    if (this.#draining) connection.retire();
     this.#sessions.add(session);
     let answered = true;
     const pings = setInterval(() => {
@@ -125,6 +136,17 @@ export class Http2 {
     session.on("close", () => {
       clearInterval(pings);
       this.#sessions.delete(session);
+      this.#connections.remove(session);
     });
   }
+}
+
+/** Says GOAWAY, and closes when the streams that were begun have ended. */
+function retire(session: ServerHttp2Session): void {
+  if (session.closed || session.destroyed) return;
+  session.goaway();
+  // Not at once: a call that is on its way would meet a closed socket, and its caller not learn that it was never begun.
+  setTimeout(() => {
+    if (!session.destroyed) session.close();
+  }, FAREWELL_MS).unref();
 }

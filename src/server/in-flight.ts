@@ -1,13 +1,18 @@
+/** What is under way on a server. */
+import type { Connection } from "./connections.ts";
+
 /** Counts what is under way, and tells when nothing is any more. */
 export class InFlight {
   #count = 0;
   #onNone: (() => void) | undefined;
 
-  /** Counts something in, until it emits `close`. */
-  add(work: { once(event: "close", listener: () => void): unknown }): void {
+  /** Counts something in, also at its connection if that is open, until it emits `close`. */
+  add(work: { once(event: "close", listener: () => void): unknown }, connection?: Connection): void {
     this.#count++;
+    connection?.enter();
     work.once("close", () => {
       this.#count--;
+      connection?.leave();
       this.#tell();
     });
   }

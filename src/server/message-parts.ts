@@ -9,7 +9,7 @@ import { WorkflowStateError } from "../errors.ts";
 
 /**
  * How many fields a binary message may have, with those of the messages within it; or values a JSON one, where a list or an
- * object counts twice. A full batch of full commits has 200,000 fields.
+ * object counts twice, and a name with an escape twice more. A full batch of full commits has 200,000 fields.
  */
 export const MAX_PARTS: number = 2 ** 18;
 
@@ -32,8 +32,12 @@ export function checkJsonParts(json: Uint8Array): void {
   let count = 0;
   for (let at = 0; at < json.length && count <= MAX_PARTS; at++) {
     const byte = json[at];
-    if (byte === QUOTE) at = closingQuote(json, at + 1);
-    else if (byte === COMMA || byte === BRACE || byte === BRACKET) count++;
+    if (byte === QUOTE) {
+      const start = at + 1;
+      at = closingQuote(json, start);
+      // Such a name is read by itself (see wire/json-keys.ts), which takes as long as two values.
+      if (isName(json, at + 1) && json.subarray(start, at).includes(BACKSLASH)) count += 2;
+    } else if (byte === COMMA || byte === BRACE || byte === BRACKET) count++;
   }
   if (count > MAX_PARTS) throw tooMany("values");
 }
@@ -69,12 +73,21 @@ const COMMA = 0x2c;
 const BRACKET = 0x5b;
 const BACKSLASH = 0x5c;
 const BRACE = 0x7b;
+const COLON = 0x3a;
+const WHITE_SPACE: ReadonlySet<number> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 
 /** Where the string ends, or the message. */
 function closingQuote(json: Uint8Array, start: number): number {
   let at = start;
   while (at < json.length && json[at] !== QUOTE) at += json[at] === BACKSLASH ? 2 : 1;
   return at;
+}
+
+/** Whether the string that ends before `end` names a member. */
+function isName(json: Uint8Array, end: number): boolean {
+  let at = end;
+  while (WHITE_SPACE.has(json[at] as number)) at++;
+  return json[at] === COLON;
 }
 
 function tooMany(parts: string): WorkflowStateError {

@@ -5,6 +5,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import {
+  codeToHttpStatus,
   endStreamFlag,
   endStreamFromJson,
   endStreamToJson,
@@ -16,18 +17,28 @@ import { trailerFlag, trailerParse, trailerSerialize } from "@connectrpc/connect
 import { WorkflowStateError } from "../errors.ts";
 import { toConnectError } from "../wire.ts";
 
-/** The response, with the error that it may hold typed. Only of a router that doesn't compress. */
+/**
+ * The response, with the error that it may hold typed. Only of a router that doesn't compress.
+ * @param onFailure told of the error that the caller is told of, if there is one, before it is
+ */
 export function typedRefusals(
   response: UniversalServerResponse,
   limitBytes: number,
+  onFailure?: (status: ConnectError) => void,
 ): UniversalServerResponse {
+  const typed = (error: ConnectError | undefined): ConnectError | undefined => {
+    const refusal = typedRefusal(error, limitBytes);
+    const status = refusal ?? error;
+    if (status !== undefined) onFailure?.(status);
+    return refusal;
+  };
   const type = response.header?.get("content-type") ?? "";
   const { body, header, status, trailer } = response;
   if (body === undefined || header === undefined) {
     return response;
   }
   if (type.startsWith("application/grpc-web")) {
-    return { ...response, body: rewritten(body, (frame) => webFrame(frame, limitBytes)) };
+    return { ...response, body: rewritten(body, (frame) => webFrame(frame, typed)) };
   }
   if (type.startsWith("application/grpc")) {
     // Read when the body has been, as connect-node does: before that there is no status.
@@ -36,15 +47,29 @@ export function typedRefusals(
       header,
       body,
       get trailer() {
-        return typedTrailer(trailer ?? new Headers(), limitBytes);
+        return typedTrailer(trailer ?? new Headers(), typed);
       },
     };
   }
   if (type.startsWith("application/connect")) {
-    return { ...response, body: rewritten(body, (frame) => streamFrame(frame, limitBytes)) };
+    return { ...response, body: rewritten(body, (frame) => streamFrame(frame, typed)) };
   }
   if (status !== 200) {
-    return { ...response, body: rewritten(body, (bytes) => unaryError(bytes, header, limitBytes)) };
+    // Connect has chosen the status by the code of its own error.
+    let typedStatus = status;
+    const chosen: Typed = (error) => {
+      const refusal = typed(error);
+      if (refusal !== undefined) typedStatus = codeToHttpStatus(refusal.code);
+      return refusal;
+    };
+    return {
+      ...response,
+      // Read when the body has been, as above.
+      get status() {
+        return typedStatus;
+      },
+      body: rewritten(body, (bytes) => unaryError(bytes, header, chosen)),
+    };
   }
   return response;
 }
@@ -98,25 +123,28 @@ export function typedRefusal(error: ConnectError | undefined, limitBytes: number
   );
 }
 
-function typedTrailer(trailer: Headers, limitBytes: number): Headers {
-  const error = typedRefusal(findTrailerError(trailer), limitBytes);
+/** What connect refused, as an error of ours; `undefined`: there is none, or it is one already. */
+type Typed = (error: ConnectError | undefined) => ConnectError | undefined;
+
+function typedTrailer(trailer: Headers, typed: Typed): Headers {
+  const error = typed(findTrailerError(trailer));
   return error === undefined ? trailer : setTrailerStatus(trailer, error);
 }
 
-function webFrame(frame: Uint8Array, limitBytes: number): Uint8Array {
+function webFrame(frame: Uint8Array, typed: Typed): Uint8Array {
   if (frame[0] !== trailerFlag) {
     return frame;
   }
   const trailer = trailerParse(frame.subarray(5));
-  return framed(trailerFlag, trailerSerialize(typedTrailer(trailer, limitBytes)));
+  return framed(trailerFlag, trailerSerialize(typedTrailer(trailer, typed)));
 }
 
-function streamFrame(frame: Uint8Array, limitBytes: number): Uint8Array {
+function streamFrame(frame: Uint8Array, typed: Typed): Uint8Array {
   if (frame[0] !== endStreamFlag) {
     return frame;
   }
   const end = endStreamFromJson(frame.subarray(5));
-  const error = typedRefusal(end.error, limitBytes);
+  const error = typed(end.error);
   return error === undefined
     ? frame
     : framed(
@@ -125,8 +153,8 @@ function streamFrame(frame: Uint8Array, limitBytes: number): Uint8Array {
       );
 }
 
-function unaryError(bytes: Uint8Array, header: Headers, limitBytes: number): Uint8Array {
-  const error = typedRefusal(errorFromJsonBytes(bytes, undefined, new ConnectError("")), limitBytes);
+function unaryError(bytes: Uint8Array, header: Headers, typed: Typed): Uint8Array {
+  const error = typed(errorFromJsonBytes(bytes, undefined, new ConnectError("")));
   if (error === undefined) {
     return bytes;
   }

@@ -1,6 +1,6 @@
 /** How large answers are, and what becomes of those that would be over the limit. */
 import { WorkflowStateError } from "../errors.ts";
-import type { EncodedForm, Entry, Event, Result, Session } from "../store.ts";
+import type { EncodedForm, Entry, Event, Limits, Operation, Result, Session } from "../store.ts";
 import { utf8Length } from "../validate.ts";
 
 /** Tag and length of a field, at most: no field is 2^28 bytes long. */
@@ -35,6 +35,40 @@ function entriesBytes(entries: readonly Entry<EncodedForm>[]): number {
     bytes += FIXED + textBytes(key) + FIELD + (value?.length ?? 0);
   }
   return bytes;
+}
+
+/** Bytes that the answer of a call about one entry may have. */
+export function mostOfEntry({ valueBytes, keyBytes, requestBytes }: Limits): number {
+  return Math.min(valueBytes + keyBytes + FIXED, requestBytes);
+}
+
+/** Bytes that the answer of a batch may have. */
+export function mostOfBatch(operations: readonly Operation<EncodedForm>[], limits: Limits): number {
+  const { requestBytes } = limits;
+  const ofOneEntry = mostOfEntry(limits);
+  let bytes = 0;
+  for (const operation of operations) {
+    bytes += mostOfOperation(operation, ofOneEntry, requestBytes);
+    if (bytes >= requestBytes) return requestBytes;
+  }
+  return bytes;
+}
+
+function mostOfOperation(
+  operation: Operation<EncodedForm>,
+  ofOneEntry: number,
+  requestBytes: number,
+): number {
+  switch (operation.kind) {
+    case "setState":
+      return FIXED + operation.key.length * 3 + operation.value.length;
+    case "deleteState":
+      return FIXED;
+    case "getSession":
+      return requestBytes;
+    default:
+      return ofOneEntry;
+  }
 }
 
 /** Passes a session on that one answer may hold. Fails with SESSION_TOO_LARGE. */

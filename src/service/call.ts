@@ -2,6 +2,16 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { WorkflowStateError } from "../errors.ts";
 import type { Access } from "./access.ts";
+import type { Observation } from "./observer.ts";
+
+/** Room in the server's memory for what a call makes. */
+export interface Room {
+  /**
+   * Sets so many bytes aside, in the place of those before; the promise is there if they have to be waited for. It rejects
+   * with RATE_LIMITED if that takes too long. Whoever takes the answer gives back what it doesn't need.
+   */
+  reserve(bytes: number): Promise<void> | undefined;
+}
 
 /** What the service knows of a call beside its request. */
 export interface Call {
@@ -11,6 +21,12 @@ export interface Call {
   readonly signal: AbortSignal;
   /** How long the caller will wait, in milliseconds; absent: it didn't say. The signal is what ends the call. */
   readonly timeoutMs?: number;
+  /** Aborts when the streams on the call's connection have to end, with what they end with; absent: when the server's do. */
+  readonly ending?: AbortSignal | undefined;
+  /** Where its answer will lie until it is taken; absent: nobody counts that. */
+  readonly room?: Room | undefined;
+  /** Sees the call; absent: nobody does. */
+  readonly observation?: Observation | undefined;
 }
 
 /** What Node.js says of writing to somebody who has gone. */
@@ -19,6 +35,9 @@ const GONE = new Set([
   "ECONNRESET",
   "EPIPE",
   "ERR_HTTP2_INVALID_STREAM",
+  // It has reset the stream, with a code of its choice.
+  "ERR_HTTP2_STREAM_ERROR",
+  // It has reset the stream, with a code of its choice.
   "ERR_STREAM_DESTROYED",
   "ERR_STREAM_WRITE_AFTER_END",
 ]);
@@ -99,7 +118,10 @@ export function raced<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-/** What ends a stream: the call, the server's stop, and the end of the caller's credentials. Unlink it when it is over. */
+/**
+ * What ends a stream: the call, the stop of the server or of its connection, and the end of the caller's credentials. Unlink it
+ * when it is over.
+ */
 export function streamEnd({ access, signal }: Call, stopping: AbortSignal): LinkedSignal {
   const { expireTime, onRevoked } = access.identity;
   const end = new LinkedSignal(signal, stopping);
@@ -114,6 +136,17 @@ export function credentialsExpired(): WorkflowStateError {
     "UNAUTHENTICATED",
     "The credentials have expired: get new ones, and call again.",
   );
+}
+
+/** Runs something when it has been waited for long enough, unless the signal aborts before. */
+export async function after<T>(
+  waiting: Promise<void>,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  await waiting;
+  signal.throwIfAborted();
+  return run(signal);
 }
 
 /** Runs a unary call: not at all if it is over already, and no longer than the caller waits and `maxTimeoutMs` allows. */

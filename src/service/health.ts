@@ -7,6 +7,7 @@ import {
 } from "../../gen/grpc/health/v1/health_pb.ts";
 import type { EncodedStore } from "../store.ts";
 import { raced } from "./call.ts";
+import { connectionKey } from "./routes.ts";
 
 /** How often the store is asked, and how long it may take to answer, in milliseconds. */
 export interface HealthOptions {
@@ -52,13 +53,14 @@ export class Health {
   /** Whether calls can be answered, now and at each change, until the server stops or the signal aborts. */
   async *changes(signal: AbortSignal): AsyncGenerator<boolean, void, undefined> {
     let told: boolean | undefined;
-    while (!signal.aborted) {
+    for (;;) {
+      // Also where the signal came with the change: the server's stop is both.
       if (told !== this.ready) {
         told = this.ready;
         yield told;
         continue;
       }
-      if (this.#stopped) return;
+      if (this.#stopped || signal.aborted) return;
       await this.#change(signal);
     }
   }
@@ -109,11 +111,16 @@ export function healthRoutes(health: Health): (router: ConnectRouter) => void {
       list: () => ({
         statuses: Object.fromEntries(Array.from(NAMES, (name) => [name, { status: status() }])),
       }),
-      async *watch({ service }, { signal }) {
+      async *watch({ service }, { signal: called, values }) {
+        // The connection's end is one of the watch, too.
+        const ending = values.get(connectionKey)?.ending;
+        const signal = ending === undefined ? called : AbortSignal.any([called, ending]);
         const known = NAMES.has(service);
         if (!known) yield { status: Status.SERVICE_UNKNOWN };
         for await (const ready of health.changes(signal)) if (known) yield { status: statusOf(ready) };
-        if (!signal.aborted) throw new ConnectError("The server is stopping.", Code.Unavailable);
+        if (!called.aborted) {
+          throw new ConnectError("The server or the connection is stopping.", Code.Unavailable);
+        }
       },
     });
   };

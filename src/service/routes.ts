@@ -13,8 +13,9 @@ import { WorkflowStateError } from "../errors.ts";
 import type { Rpcs } from "../service.ts";
 import { toConnectError } from "../wire.ts";
 import { Access, type Identity, NAMESPACE_HEADER } from "./access.ts";
-import { type Call, saysCallerGone } from "./call.ts";
+import { type Call, type Room, saysCallerGone } from "./call.ts";
 import { type Converter, converterOf } from "./json-schema.ts";
+import type { Observation } from "./observer.ts";
 
 /** What all handlers have in common, whatever their messages. */
 type UnaryRpc = (request: object, call: Call) => Promise<object>;
@@ -94,12 +95,13 @@ function streaming(
   return async function* (request: object, context: HandlerContext) {
     try {
       const call = callOf(context);
-      if (convert === undefined) {
+      if (convert === undefined && call.observation === undefined) {
         yield* rpc(request, call);
         return;
       }
-      for await (const answer of rpc(encodedRequest(request, convert.input), call)) {
-        yield convert.output.toPublic(answer);
+      for await (const answer of rpc(convert ? encodedRequest(request, convert.input) : request, call)) {
+        call.observation?.sent();
+        yield convert === undefined ? answer : convert.output.toPublic(answer);
       }
     } catch (error) {
       // Connect throws here what became of sending an answer.
@@ -127,6 +129,22 @@ export const callerKey: ContextKey<Identity | WorkflowStateError | undefined> = 
   Identity | WorkflowStateError | undefined
 >(undefined);
 
+/** Who looks on; `undefined`: nobody. */
+export const observationKey: ContextKey<Observation | undefined> = createContextKey<Observation | undefined>(
+  undefined,
+);
+
+/** What the call's connection has to do with it; `undefined`: nobody looks after that. */
+export const connectionKey: ContextKey<ConnectionOfCall | undefined> = createContextKey<
+  ConnectionOfCall | undefined
+>(undefined);
+
+/** See `Call`. */
+export interface ConnectionOfCall {
+  readonly ending: AbortSignal;
+  readonly room: Room;
+}
+
 function identityOf(context: HandlerContext): Identity {
   const caller = context.values.get(callerKey);
   if (caller === undefined) throw new Error("The call has passed nobody who asks who makes it.");
@@ -136,9 +154,14 @@ function identityOf(context: HandlerContext): Identity {
 
 function callOf(context: HandlerContext): Call {
   const timeoutMs = context.timeoutMs();
+  const access = new Access(identityOf(context), context.requestHeader.get(NAMESPACE_HEADER));
+  const observation = context.values.get(observationKey);
+  observation?.who(access.identity.principal, access.namespace);
   return {
-    access: new Access(identityOf(context), context.requestHeader.get(NAMESPACE_HEADER)),
+    access,
     signal: context.signal,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(observation === undefined ? {} : { observation }),
+    ...context.values.get(connectionKey),
   };
 }

@@ -1,5 +1,6 @@
 /** What PostgreSQL and the way to it can fail with, as the errors of this project: the one place that says so. */
 import { WorkflowStateError } from "../errors.ts";
+import { lasting, saysTlsRefused } from "./lasting.ts";
 
 /** When a statement failed. */
 export type Stage =
@@ -29,7 +30,10 @@ export function translated(error: unknown, stage: Stage): WorkflowStateError {
   if (error instanceof WorkflowStateError) return error;
   const { code, rolledBack } = factsOf(error);
   const cause = new Error(`PostgreSQL: ${code ?? wordOf(error)}`);
-  if (rolledBack) return new WorkflowStateError(...refused(code as string), { cause });
+  if (rolledBack) {
+    const failure = new WorkflowStateError(...refused(code as string), { cause });
+    return LASTING.has(code as string) ? lasting(failure) : failure;
+  }
   if (stage === "writing") {
     return new WorkflowStateError(
       "OUTCOME_UNKNOWN",
@@ -37,8 +41,12 @@ export function translated(error: unknown, stage: Stage): WorkflowStateError {
       { cause },
     );
   }
-  return new WorkflowStateError("STORE_UNAVAILABLE", unreachable(code), { cause });
+  const failure = new WorkflowStateError("STORE_UNAVAILABLE", unreachable(code), { cause });
+  return LASTING.has(code ?? "") || saysTlsRefused(code) ? lasting(failure) : failure;
 }
+
+/** A user, a password or a database that is none, a right that is missing, a setting that does not do. */
+const LASTING: ReadonlySet<string> = new Set(["28P01", "28000", "3D000", "42501", "25000"]);
 
 /** Whether a statement that failed so is to be run again at once: it lost against another, and was rolled back. */
 export function lostRace(error: unknown): boolean {

@@ -1,6 +1,7 @@
 /** What errors of Redis and of its client mean. No message repeats what a server said: a proxy may echo a password. */
 import { ErrorReply } from "@redis/client";
 import { type ErrorReason, WorkflowStateError } from "../errors.ts";
+import { lasting, saysTlsRefused } from "./lasting.ts";
 
 /** How a call to the server failed. */
 export interface Failure {
@@ -83,10 +84,19 @@ export function outcomeUnknown(what: string, cause: unknown): WorkflowStateError
   );
 }
 
+/** A user or a password that is none, or a right that is missing. */
+const LASTING: ReadonlySet<string> = new Set(["NOAUTH", "WRONGPASS", "NOPERM"]);
+
 /** A connection that could not be made, in words of ours: what the server said to a password is not repeated. */
 export function connectFailure(error: unknown): WorkflowStateError {
   const refusal = REFUSALS.get(codeOf(error));
-  if (refusal !== undefined) return new WorkflowStateError(...refusal);
+  if (refusal !== undefined) {
+    const refused = new WorkflowStateError(...refusal);
+    return LASTING.has(codeOf(error)) ? lasting(refused) : refused;
+  }
   if (error instanceof ErrorReply) return unavailable("Redis refused the connection", undefined);
-  return unavailable("Redis can't be reached", error);
+  const unreached = unavailable("Redis can't be reached", error);
+  return error instanceof Error && "code" in error && saysTlsRefused(error.code)
+    ? lasting(unreached)
+    : unreached;
 }

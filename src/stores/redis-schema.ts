@@ -1,6 +1,7 @@
 /** Whether a store can be kept in servers as they are, and how it is laid out there. */
 import { ErrorReply } from "@redis/client";
 import { WorkflowStateError } from "../errors.ts";
+import { lasting } from "./lasting.ts";
 import { list, text } from "./redis-bytes.ts";
 import { failureOf } from "./redis-errors.ts";
 import { type Client, type Link, send } from "./redis-link.ts";
@@ -107,10 +108,12 @@ export async function checkRights(link: Link, tag: string): Promise<void> {
         error instanceof ErrorReply &&
         /NOPERM|can't run this|can't publish|No permissions|Unknown Redis command/i.test(error.message);
       if (!forbidden) throw failure;
-      throw new WorkflowStateError(
-        "STORE_UNAVAILABLE",
-        "This Redis user may not do what the store needs: give it the rights that the docs list.",
-        { cause: error },
+      throw lasting(
+        new WorkflowStateError(
+          "STORE_UNAVAILABLE",
+          "This Redis user may not do what the store needs: give it the rights that the docs list.",
+          { cause: error },
+        ),
       );
     });
   }

@@ -5,6 +5,7 @@ import { ErrorDetailSchema } from "../../gen/agenterra/state/v1/state_pb.ts";
 import type * as Message from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
 import { ErrorReason as WireReason } from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
 import { type ErrorCode, type ErrorReason, type FailedCheck, WorkflowStateError } from "../errors.ts";
+import { sentError } from "./error-bounds.ts";
 import { fromStrings, toStrings } from "./nouns.ts";
 
 const CODES: Readonly<Record<ErrorCode, Code>> = {
@@ -28,17 +29,18 @@ const REASON_NAMES = new Map<number, ErrorReason>(
 
 /** The message of an error, for `Result.error`. */
 export function errorToWire(error: WorkflowStateError): Message.ErrorDetail {
+  const { message, metadata, failedChecks } = sentError(error);
   return {
     $typeName: "agenterra.state.v1.ErrorDetail",
     reason: WireReason[error.reason],
-    metadata: toStrings(error.metadata),
-    failedChecks: error.failedChecks.map(({ key, ifRevision, actualRevision }) => ({
+    metadata: toStrings(metadata),
+    failedChecks: failedChecks.map(({ key, ifRevision, actualRevision }) => ({
       $typeName: "agenterra.state.v1.FailedCheck",
       key,
       ifRevision: BigInt(ifRevision),
       actualRevision: BigInt(actualRevision),
     })),
-    message: error.message,
+    message,
   };
 }
 
@@ -64,9 +66,9 @@ function failedChecks(detail: Pick<Message.ErrorDetail, "failedChecks">): Failed
  */
 export function toConnectError(error: unknown, onError?: (error: unknown) => void): ConnectError {
   if (error instanceof WorkflowStateError) {
-    const { reason, metadata, failedChecks } = error;
+    const { message, metadata, failedChecks } = sentError(error);
     const value = {
-      reason: WireReason[reason],
+      reason: WireReason[error.reason],
       metadata,
       failedChecks: failedChecks.map(({ key, ifRevision, actualRevision }) => ({
         key,
@@ -75,7 +77,7 @@ export function toConnectError(error: unknown, onError?: (error: unknown) => voi
       })),
     };
     const details = [{ desc: ErrorDetailSchema, value }];
-    return new ConnectError(error.message, CODES[error.code], undefined, details, error);
+    return new ConnectError(message, CODES[error.code], undefined, details, error);
   }
   const code = error instanceof ConnectError ? error.code : abortCode(error);
   if (code === Code.Canceled) {
@@ -100,6 +102,13 @@ export function toConnectError(error: unknown, onError?: (error: unknown) => voi
 function abortCode(error: unknown): Code | undefined {
   const name = error instanceof Error ? error.name : undefined;
   return name === "AbortError" ? Code.Canceled : name === "TimeoutError" ? Code.DeadlineExceeded : undefined;
+}
+
+/** The reason that a status carries, made here or received; `undefined`: none, or one that this version does not know. */
+export function reasonOf(status: ConnectError): ErrorReason | undefined {
+  if (status.cause instanceof WorkflowStateError) return status.cause.reason;
+  const [detail] = status.findDetails(ErrorDetailSchema);
+  return detail && REASON_NAMES.get(detail.reason);
 }
 
 /** What a status without a detail means, where that does not depend on the call. */

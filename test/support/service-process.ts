@@ -18,20 +18,29 @@ process.once("exit", () => {
 /** `workflow-state serve` on a store. */
 export class ServiceProcess {
   readonly #store: string;
+  readonly #args: readonly string[];
   readonly #folder: string = mkdtempSync(join(tmpdir(), "workflow-state-service-"));
   #port = 0;
   #child: ChildProcess | undefined;
   #errors = "";
 
-  private constructor(store: string) {
+  private constructor(store: string, args: readonly string[]) {
     this.#store = store;
+    this.#args = args;
     const section = store.startsWith("memory:") ? "memory" : "retention";
     writeFileSync(join(this.#folder, "config.json"), JSON.stringify({ [section]: RETENTION }));
   }
 
-  /** Starts a service on a free port of this machine, and waits until it listens. Fails if it is killed before. */
-  static async start(store: string, killAfterMs?: number): Promise<ServiceProcess> {
-    const service = new ServiceProcess(store);
+  /**
+   * Starts a service on a free port of this machine, and waits until it listens. Fails if it is killed before.
+   * @param args more of its arguments
+   */
+  static async start(
+    store: string,
+    killAfterMs?: number,
+    args: readonly string[] = [],
+  ): Promise<ServiceProcess> {
+    const service = new ServiceProcess(store, args);
     const timer = killAfterMs === undefined ? undefined : setTimeout(() => service.kill(), killAfterMs);
     try {
       await service.restart();
@@ -76,7 +85,8 @@ export class ServiceProcess {
     const env = Object.entries(process.env).filter(
       ([name]) => !/^(?:WORKFLOW_STATE_|NODE_OPTIONS|VITEST)/.test(name),
     );
-    const child = spawn(process.execPath, [join(ROOT, "src/cli.ts"), "serve", ...args, ...config], {
+    const all = [join(ROOT, "src/cli.ts"), "serve", ...args, ...config, ...this.#args];
+    const child = spawn(process.execPath, all, {
       env: Object.fromEntries(env),
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -97,6 +107,12 @@ export class ServiceProcess {
         reject(new Error(`The service did not start (${code}): ${said}${this.#errors}`)),
       );
     });
+  }
+
+  /** Ends it as an operator would, to start it again; fails unless it says that all is well. */
+  async terminate(): Promise<void> {
+    const code = await this.#end("SIGTERM");
+    if (code !== 0) throw new Error(`The service ended with ${code}: ${this.#errors}`);
   }
 
   /** Ends it as an operator would; fails unless it says that all is well. */

@@ -1,6 +1,14 @@
 /** JWTs (RFC 7519) from an issuer whose keys are known by a file or a JWKS. */
 import { createHash, createPublicKey } from "node:crypto";
-import { createRemoteJWKSet, errors, type JWTVerifyGetKey, jwtVerify, type KeyObject } from "jose";
+import {
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  type FetchImplementation,
+  type JWTVerifyGetKey,
+  jwtVerify,
+  type KeyObject,
+} from "jose";
 import { LRUCache } from "lru-cache";
 import { WorkflowStateError } from "../../errors.ts";
 import { type Caller, unauthenticated } from "./caller.ts";
@@ -47,6 +55,8 @@ const MAX_TOKEN_LENGTH = 8_192;
 const KNOWN = { tokens: 10_000, ms: 60_000 };
 /** How long fetched keys are good for, and how long fetching them may take. */
 const JWKS = { cacheMaxAge: 600_000, timeoutDuration: 5_000 };
+/** More bytes than any issuer's keys have: whoever sends more sends something else. */
+const MAX_JWKS_BYTES = 1 << 20;
 
 /** The callers of an issuer's tokens. */
 export class JwtCallers {
@@ -60,6 +70,7 @@ export class JwtCallers {
       options.publicKey === undefined
         ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), {
             ...JWKS,
+            [customFetch]: fetchBounded,
             cooldownDuration: options.jwksCooldownMs ?? 30_000,
           })
         : createPublicKey(options.publicKey);
@@ -87,16 +98,22 @@ export class JwtCallers {
           ? jwtVerify(token, this.#key, rules)
           : jwtVerify(token, this.#key, rules);
       const { payload } = await verify;
+      // Whatever else stands there would be another's name once it is made a text.
+      if (typeof payload.sub !== "string" || payload.sub === "") throw invalid();
       const claim = payload[namespaceClaim];
       const caller = {
-        principal: String(payload.sub),
-        namespaces: (Array.isArray(claim) ? claim : [claim]).filter((name) => typeof name === "string"),
+        principal: payload.sub,
+        // An empty name is the namespace of servers that ask nobody: no token is for that.
+        namespaces: (Array.isArray(claim) ? claim : [claim]).filter(
+          (name) => typeof name === "string" && name !== "",
+        ),
         expireTime: (Number(payload.exp) + CLOCK_TOLERANCE_S) * 1_000,
         knownBy: this.#options,
       };
       this.#known.set(digest(token), caller);
       return caller;
     } catch (error) {
+      if (WorkflowStateError.is(error)) throw error;
       if (error instanceof errors.JOSEError && !isUnreachable(error)) throw invalid(error);
       // The issuer's keys can't be fetched: nobody is believed, and the caller may try again.
       throw new WorkflowStateError(
@@ -115,9 +132,28 @@ function digest(token: string): string {
   return createHash("sha256").update(token).digest("base64");
 }
 
+/** Whether it is the issuer's answer that is wrong, and says nothing of the token. */
 function isUnreachable(error: errors.JOSEError): boolean {
-  return error instanceof errors.JWKSTimeout || error.code === "ERR_JOSE_GENERIC";
+  return (
+    error instanceof errors.JWKSTimeout ||
+    error instanceof errors.JWKSInvalid ||
+    error.code === "ERR_JOSE_GENERIC"
+  );
 }
+
+/** Fetches no more bytes than the keys of an issuer can have. */
+const fetchBounded: FetchImplementation = async (url, options) => {
+  const response = await fetch(url, options);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  // Leaving the loop ends the transfer.
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_JWKS_BYTES) throw new Error(`The issuer's keys have more than ${MAX_JWKS_BYTES} bytes.`);
+    chunks.push(chunk);
+  }
+  return new Response(response.status === 200 ? Buffer.concat(chunks) : null, { status: response.status });
+};
 
 function invalid(cause?: unknown): WorkflowStateError {
   return unauthenticated("The token is not valid here, or no longer: get a new one.", cause);

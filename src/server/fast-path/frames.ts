@@ -2,6 +2,7 @@
 import type { Buffer } from "node:buffer";
 import type { ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { COUNTED_BYTES } from "../buffers.ts";
 import { ByteQueue } from "../byte-queue.ts";
 
 const HEADER_BYTES = 5;
@@ -59,12 +60,14 @@ class Splitter {
 
 /** What becomes of the one message of a call. */
 export interface SingleMessage {
+  /** The message has so many bytes, and is not all there; the promise is there if the rest must wait. */
+  large(bytes: number): Promise<void> | undefined;
   /** Whether this message is one for the fast path: then `run` follows when the caller has said that it is all. */
   take(message: Buffer): boolean;
   run(): void;
   /** What was read is put back: the general handler must do it. */
   leave(): void;
-  fail(error: ConnectError): void;
+  fail(error: unknown): void;
 }
 
 /** Reads the one message that a call has. */
@@ -76,6 +79,7 @@ export function readSingle(
 ): void {
   const splitter = new Splitter(limitBytes);
   let taken = false;
+  let announced = false;
   const off = (): void => {
     stream.off("data", onData);
     stream.off("end", onEnd);
@@ -88,12 +92,28 @@ export function readSingle(
       return;
     }
     splitter.push(chunk);
-    if (isPartial(splitter)) return;
+    if (isPartial(splitter)) {
+      if (announced || splitter.held < COUNTED_BYTES) return;
+      announced = true;
+      const waiting = to.large(splitter.frameBytes);
+      if (waiting !== undefined) pauseUntil(waiting);
+      return;
+    }
     taken = isOne(splitter) && to.take(splitter.all().subarray(HEADER_BYTES));
     if (taken) return;
     off();
     putBack(stream, splitter.all());
     to.leave();
+  };
+  const pauseUntil = (waiting: Promise<void>): void => {
+    stream.pause();
+    waiting.then(
+      () => stream.resume(),
+      (error: unknown) => {
+        off();
+        to.fail(error);
+      },
+    );
   };
   const onEnd = (): void => {
     off();

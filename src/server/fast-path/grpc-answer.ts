@@ -3,25 +3,63 @@ import type { Buffer } from "node:buffer";
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { contentTypeProto, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { CANCELLED, type Failure, failureOfStatus, type Observation } from "../../service/observer.ts";
 import type { Call } from "../../service.ts";
 import { toConnectError } from "../../wire.ts";
+import { type Droppable, Held } from "../buffers.ts";
+import type { Connection } from "../connections.ts";
 import { typedRefusal } from "../refusals.ts";
+import type { Taking } from "../untaken.ts";
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Headers, frames, and trailers with the status; each call ends in just one of the ways that gRPC has. */
-export class GrpcAnswer {
-  readonly #stream: ServerHttp2Stream;
-  readonly #limitBytes: number;
-  readonly #onError: (error: unknown) => void;
-  #corked = false;
-  #finished = false;
+/** What all answers of a server have in common. */
+export interface GrpcAnswerOptions extends Taking {
+  /** What a message of the caller may have. */
+  readonly limitBytes: number;
+  readonly onError: (error: unknown) => void;
+}
 
-  /** @param limitBytes what a message of the caller may have */
-  constructor(stream: ServerHttp2Stream, limitBytes: number, onError: (error: unknown) => void) {
+/** Headers, frames, and trailers with the status; each call ends in just one of the ways that gRPC has. */
+export class GrpcAnswer implements Droppable {
+  readonly #stream: ServerHttp2Stream;
+  readonly #connection: Connection | undefined;
+  readonly #options: GrpcAnswerOptions;
+  readonly #held: Held | undefined;
+  #corked = false;
+  /** Whether it is looked after that somebody takes what is written. */
+  #timed = false;
+  #finished = false;
+  #observation: Observation | undefined;
+
+  constructor(stream: ServerHttp2Stream, connection: Connection | undefined, options: GrpcAnswerOptions) {
     this.#stream = stream;
-    this.#limitBytes = limitBytes;
-    this.#onError = onError;
+    this.#connection = connection;
+    this.#options = options;
+    this.#held = connection && new Held(options.buffers, connection.share, this);
+  }
+
+  /** Nobody sends the rest of the request, or takes the answer, and others wait. */
+  drop(): void {
+    cancel(this.#stream);
+  }
+
+  /** The request has so many bytes; the promise is there if there is no room for the rest of it. */
+  receive(bytes: number): Promise<void> | undefined {
+    const held = this.#held;
+    if (held === undefined) return undefined;
+    this.#stream.once("close", () => held.release());
+    return held.receive(bytes, this.#options.limitBytes);
+  }
+
+  /** The call is for somebody else. */
+  leave(): void {
+    this.#held?.release();
+  }
+
+  /** From now on somebody sees the call, if it isn't `undefined`. */
+  observedBy(observation: Observation | undefined): void {
+    this.#observation = observation;
   }
 
   /** Runs the work of the call with its deadline. The signal aborts when that passes or the caller goes away. */
@@ -36,11 +74,15 @@ export class GrpcAnswer {
     stream.once("close", () => {
       clearTimeout(timer);
       if (!this.#finished) controller.abort();
+      this.#held?.release();
     });
     const call: Call = {
       access,
       signal: controller.signal,
       ...(timer === undefined ? {} : { timeoutMs }),
+      ...(this.#observation === undefined ? {} : { observation: this.#observation }),
+      ending: this.#connection?.ending,
+      room: this.#held,
     };
     work(this, call, stream).catch((error: unknown) => this.fail(error));
   }
@@ -57,6 +99,7 @@ export class GrpcAnswer {
     const stream = this.#stream;
     if (isGone(stream)) return undefined;
     this.begin();
+    this.#observation?.sent();
     if (!this.#corked) {
       // Frames that are written in one turn travel together.
       this.#corked = true;
@@ -66,23 +109,49 @@ export class GrpcAnswer {
         stream.uncork();
       });
     }
-    return stream.write(frame) ? undefined : drained(stream);
+    if (!stream.write(frame)) return this.#taken(frame.length);
+    this.#held?.release();
+    return undefined;
+  }
+
+  async #taken(bytes: number): Promise<void> {
+    const stream = this.#stream;
+    this.#held?.made(bytes);
+    if (!this.#timed) {
+      this.#timed = true;
+      // Node.js begins anew with all that is written or taken. A stream that has nothing to say is none of this.
+      stream.setTimeout(this.#options.writeTimeoutMs, () => {
+        if (stream.writableLength > 0) cancel(stream);
+      });
+    }
+    await drained(stream);
+    this.#held?.release();
   }
 
   /** Ends the call well, after a last frame if there is one. */
   end(frame?: Buffer): void {
     this.#finish({ "grpc-status": "0" }, frame);
+    // A caller who has gone has not got it.
+    this.#observed(isGone(this.#stream) ? CANCELLED : undefined);
   }
 
   /** Ends the call with the status of what was thrown. */
   fail(error: unknown): void {
-    const thrown = toConnectError(error, this.#onError);
-    const status = typedRefusal(thrown, this.#limitBytes) ?? thrown;
+    const { limitBytes, onError } = this.#options;
+    const thrown = toConnectError(error, onError);
+    const status = typedRefusal(thrown, limitBytes) ?? thrown;
     const trailers: Record<string, string> = {};
     setTrailerStatus(new Headers(), status).forEach((text, name) => {
       trailers[name] = text;
     });
     this.#finish(trailers, undefined);
+    this.#observed(failureOfStatus(status));
+  }
+
+  #observed(failure: Failure | undefined): void {
+    const observation = this.#observation;
+    this.#observation = undefined;
+    observation?.end(failure);
   }
 
   #finish(trailers: Record<string, string>, frame: Buffer | undefined): void {
@@ -93,6 +162,8 @@ export class GrpcAnswer {
       if (!isGone(stream)) stream.sendTrailers(trailers);
     });
     this.begin();
+    // A small one is no reason for a timer of its own: the one of the call does for it.
+    if (this.#held?.made(frame?.length ?? 0) === true) stream.setTimeout(this.#options.writeTimeoutMs);
     if (frame === undefined) stream.end();
     else stream.end(frame);
     // What the caller still sends has nobody to read it.
