@@ -12,6 +12,7 @@ export const PAGES: readonly string[] = [
   "CHANGELOG.md",
   "samples/README.md",
   "docs/api.md",
+  "docs/clients.md",
   "docs/concepts.md",
   "docs/encryption.md",
   "docs/errors.md",
