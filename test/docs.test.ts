@@ -123,6 +123,13 @@ describe("the commands of the pages", () => {
     },
     "npx workflow-state serve OPTIONS": () =>
       expect(manifest.bin).toEqual({ "workflow-state": "bin/workflow-state.js" }),
+    // test/interop runs these.
+    "npm run sample:browser": () => expect(args("sample:browser")).toEqual(["samples/browser/serve.ts"]),
+    "npm run sample -- URL": () => expect(args("sample")).toEqual(["samples/cart.ts"]),
+    "npm run clients": () => expect(args("clients")).toEqual(["scripts/clients.ts"]),
+    "npm run clients -- --check": inCi("npm run clients -- --check\n"),
+    "npm run interop": () => expect(args("interop")).toEqual(["interop/run.ts"]),
+    "npm run interop -- --check": inCi("npm run interop -- --check\n"),
     // test/samples.test.ts runs these two.
     "npm run sample:race": () => expect(args("sample:race")).toEqual(["samples/race.ts"]),
     "npx node samples/grpc-js-client.ts": () =>

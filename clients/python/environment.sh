@@ -15,3 +15,18 @@ environment() {
     touch "$VENV/complete"
   fi
 }
+
+# client_environment: an environment with this client as users install it, and nothing else; sets VENV.
+client_environment() {
+  local requirements
+  requirements="$(mktemp)"
+  {
+    # What it is made of, so that another client makes another environment.
+    echo "# $(cat pyproject.toml README.md <(find src -name '*.py*' -type f -not -path '*/__pycache__/*' | LC_ALL=C sort | xargs cat) | cksum)"
+    echo "--constraint $PWD/requirements-dev.txt"
+    echo "$PWD"
+  } > "$requirements"
+  # What builds the package is pinned, too.
+  PIP_CONSTRAINT="$PWD/requirements-dev.txt" environment client "$requirements"
+  rm -f "$requirements"
+}

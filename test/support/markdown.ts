@@ -15,6 +15,7 @@ export const PAGES: readonly string[] = [
   "samples/README.md",
   "docs/api.md",
   "docs/authentication.md",
+  "docs/clients.md",
   "docs/concepts.md",
   "docs/encryption.md",
   "docs/errors.md",

@@ -1,0 +1,6 @@
+include(CMakeFindDependencyMacro)
+find_dependency(Protobuf)
+find_dependency(gRPC CONFIG)
+find_dependency(nlohmann_json CONFIG)
+find_dependency(Threads)
+include("${CMAKE_CURRENT_LIST_DIR}/agenterra_workflow_state-targets.cmake")

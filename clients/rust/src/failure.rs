@@ -1,0 +1,109 @@
+//! What gRPC fails with, as the error of the client: by the detail in the status, never by its text.
+
+use prost::Message;
+use prost_types::Any;
+use tonic::{Code, ConnectError, Status};
+
+use crate::error::{Error, Reason};
+use crate::proto::ErrorDetail;
+
+const DETAIL: &str = "/agenterra.state.v1.ErrorDetail";
+
+/// What of google.rpc.Status is looked at.
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// A status as the client's error. What can't be known of a write is OUTCOME_UNKNOWN.
+pub(crate) fn of_status(status: Status, write: bool) -> Error {
+    if let Some(detail) = detail_of(&status) {
+        let message = text_of(&status, "The call has failed.");
+        return Error::of_wire(detail, message, status.code()).because(status);
+    }
+    let reason = match status.code() {
+        Code::InvalidArgument => Reason::InvalidRequest,
+        Code::ResourceExhausted => Reason::RequestTooLarge,
+        Code::Unauthenticated => Reason::Unauthenticated,
+        Code::PermissionDenied => Reason::PermissionDenied,
+        Code::Unimplemented | Code::NotFound => {
+            // It will be so the next time too: no reason to retry.
+            return Error::new(
+                Reason::InvalidRequest,
+                "There is no such call at this address: check the URL, and that the service is not older \
+                 than this client.",
+            )
+            .because(status);
+        }
+        _ if was_not_sent(&status) => return unreachable().because(status),
+        _ => return unanswered(write).because(status),
+    };
+    Error::new(reason, text_of(&status, "The service refused the call.")).because(status)
+}
+
+fn text_of(status: &Status, otherwise: &str) -> String {
+    let text = if status.message().is_empty() { otherwise } else { status.message() };
+    text.to_owned()
+}
+
+fn detail_of(status: &Status) -> Option<ErrorDetail> {
+    let RpcStatus { details } = RpcStatus::decode(status.details()).ok()?;
+    let detail = details.iter().find(|any| any.type_url.ends_with(DETAIL))?;
+    ErrorDetail::decode(detail.value.as_slice()).ok()
+}
+
+/// Whether there was no connection to send it on.
+fn was_not_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The error of a call that was sent and not answered.
+pub(crate) fn unanswered(write: bool) -> Error {
+    if write { unknown() } else { unreachable() }
+}
+
+/// The error of a call that did not reach the service, or of a read that was not answered.
+pub(crate) fn unreachable() -> Error {
+    Error::new(Reason::StoreUnavailable, "The service can't be reached or did not answer; retry later.")
+}
+
+/// The error of a call that had no time left.
+pub(crate) fn overdue() -> Error {
+    Error::new(
+        Reason::StoreUnavailable,
+        "The call's time ran out before it could be sent; give it a longer timeout.",
+    )
+}
+
+fn unknown() -> Error {
+    Error::new(
+        Reason::OutcomeUnknown,
+        "The write may or may not have happened; retry it with the same request id.",
+    )
+}
+
+/// The failure of a write of which an earlier attempt may have been done.
+pub(crate) fn still_unknown(failure: Error) -> Error {
+    // These are decided before the service looks at a request id: they don't say how an earlier attempt
+    // ended.
+    let is_before_the_store =
+        matches!(failure.reason(), Reason::Unauthenticated | Reason::PermissionDenied | Reason::RateLimited);
+    let says = !is_unavailable(&failure) && !is_before_the_store;
+    if says || failure.reason() == Reason::OutcomeUnknown {
+        return failure;
+    }
+    unknown().because(failure)
+}
+
+/// Whether it may go better when tried again.
+pub(crate) fn is_unavailable(failure: &Error) -> bool {
+    failure.code() == Code::Unavailable
+}

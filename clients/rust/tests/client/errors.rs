@@ -1,0 +1,176 @@
+//! What went wrong, as callers are told.
+
+use std::error::Error as _;
+
+use agenterra_workflow_state::proto::ErrorReason;
+use agenterra_workflow_state::{Client, Code, Reason};
+use serde_json::json;
+use tonic::Status;
+
+use crate::support::raw::{Raw, detailed};
+use crate::support::{Service, reason, retries, unique};
+
+#[tokio::test]
+async fn an_error_of_the_service_has_its_reason_code_and_facts() {
+    let service = Service::shared();
+    let client = service.client();
+    let id = unique("errors");
+    client.set_state(&id, "a", "secret-value").await.unwrap();
+    let error = client.commit(&id).check("a", 7).check("b", 3).set("a", 1).if_revision(9).await.unwrap_err();
+    assert_eq!((error.reason(), error.code()), (Reason::RevisionMismatch, Code::Aborted));
+    let checks: Vec<_> = error
+        .failed_checks()
+        .iter()
+        .map(|check| (check.key.as_str(), check.if_revision, check.actual_revision))
+        .collect();
+    assert_eq!(checks, [("", 9, 1), ("a", 7, 1), ("b", 3, 0)]);
+    assert!(error.to_string().starts_with("REVISION_MISMATCH: "));
+    assert!(error.source().unwrap().is::<Status>());
+
+    let error = client.commit(&id).increment("a", 1).await.unwrap_err();
+    assert_eq!((error.reason(), error.metadata()["key"].as_str()), (Reason::ValueTypeMismatch, "a"));
+    assert!(!format!("{error} {error:?}").contains("secret-value"));
+    let error = client.get_state::<u8>(&id, "a").at_revision(5).await.unwrap_err();
+    assert_eq!(
+        (error.reason(), error.metadata()["current_revision"].as_str()),
+        (Reason::FutureRevision, "1")
+    );
+    assert_eq!(reason(client.set_state("", "k", 1).await), Reason::InvalidSessionId);
+    assert_eq!(reason(client.set_state(&id, "", 1).await), Reason::InvalidKey);
+    assert_eq!(reason(client.set_state(&id, "k", vec![0; 10_000]).await), Reason::InvalidValue);
+    assert_eq!(reason(client.set_state(&id, "k", "x".repeat(1 << 20)).await), Reason::ValueTooLarge);
+    assert_eq!(reason(client.set_state(&id, "k", 1).if_revision(-1).await), Reason::InvalidRequest);
+}
+
+#[tokio::test]
+async fn every_one_of_many_failed_checks_is_named() {
+    let service = Service::shared();
+    let client = service.client();
+    let id = unique("checks");
+    let commit =
+        (0..300).fold(client.commit(&id), |commit, n| commit.check(format!("{n}-{}", "k".repeat(100)), 1));
+    // More than HTTP libraries take in headers unless they are told.
+    let error = commit.set("k", 1).await.unwrap_err();
+    assert_eq!(error.failed_checks().len(), 300, "{error:?}");
+}
+
+#[test]
+fn every_reason_of_the_service_is_known_by_its_name() {
+    for number in 1..=25 {
+        let name = ErrorReason::try_from(number).unwrap().as_str_name();
+        let (raw, reason) = told(detailed(Code::Internal, number));
+        assert_eq!(format!("ERROR_REASON_{reason}"), name);
+        assert_eq!(reason.as_str(), &name["ERROR_REASON_".len()..]);
+        let attempts = if reason.code() == Code::Unavailable { 2 } else { 1 };
+        assert_eq!(raw.carried().len(), attempts, "{reason}");
+    }
+    assert!(ErrorReason::try_from(26).is_err(), "a new reason belongs into this test and into Reason");
+}
+
+/// What a write fails with when it is told this, and whom it asked.
+fn told(status: Status) -> (Raw, Reason) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (raw, url) = Raw::saying([status]).await;
+        let client = Client::builder(url).retry(retries(2)).build().unwrap();
+        let reason = reason(client.set_state("s", "k", 1).await);
+        (raw, reason)
+    })
+}
+
+#[tokio::test]
+async fn a_status_without_a_detail_is_told_by_its_code() {
+    let cases = [
+        (Code::InvalidArgument, Reason::InvalidRequest, Reason::InvalidRequest),
+        (Code::ResourceExhausted, Reason::RequestTooLarge, Reason::RequestTooLarge),
+        (Code::Unauthenticated, Reason::Unauthenticated, Reason::Unauthenticated),
+        (Code::PermissionDenied, Reason::PermissionDenied, Reason::PermissionDenied),
+        (Code::Unimplemented, Reason::InvalidRequest, Reason::InvalidRequest),
+        (Code::NotFound, Reason::InvalidRequest, Reason::InvalidRequest),
+        (Code::Unavailable, Reason::StoreUnavailable, Reason::OutcomeUnknown),
+        (Code::DeadlineExceeded, Reason::StoreUnavailable, Reason::OutcomeUnknown),
+        (Code::Unknown, Reason::StoreUnavailable, Reason::OutcomeUnknown),
+        (Code::Internal, Reason::StoreUnavailable, Reason::OutcomeUnknown),
+    ];
+    for (code, of_read, of_write) in cases {
+        let (_, url) = Raw::saying([Status::new(code, "said")]).await;
+        let client = Client::builder(url).retry(retries(1)).build().unwrap();
+        assert_eq!(reason(client.get_entry("s", "k").await), of_read, "{code:?}");
+        assert_eq!(reason(client.set_state("s", "k", 1).await), of_write, "{code:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reason_of_a_newer_service_survives_with_the_code_of_the_status() {
+    let (raw, url) = Raw::saying([detailed(Code::FailedPrecondition, 99)]).await;
+    let client = Client::builder(url).retry(retries(3)).build().unwrap();
+    let error = client.set_state("s", "k", 1).await.unwrap_err();
+    assert_eq!((error.reason(), error.code()), (Reason::Unrecognized(99), Code::FailedPrecondition));
+    assert!(error.to_string().starts_with("UNRECOGNIZED_99: "));
+    assert_eq!(raw.carried().len(), 1);
+    let (raw, url) = Raw::saying([detailed(Code::Unavailable, 99)]).await;
+    let client = Client::builder(url).retry(retries(3)).build().unwrap();
+    assert_eq!(reason(client.set_state("s", "k", 1).await), Reason::Unrecognized(99));
+    assert_eq!(raw.carried().len(), 3);
+}
+
+/// The first attempt may have been done: what the second says counts only if it is about the first, too.
+#[tokio::test]
+async fn what_a_retry_says_counts_only_if_it_is_about_the_first_attempt_too() {
+    let cases = [
+        (ErrorReason::RevisionMismatch, Reason::RevisionMismatch),
+        (ErrorReason::ValueTooLarge, Reason::ValueTooLarge),
+        (ErrorReason::Unauthenticated, Reason::OutcomeUnknown),
+        (ErrorReason::PermissionDenied, Reason::OutcomeUnknown),
+        (ErrorReason::RateLimited, Reason::OutcomeUnknown),
+        (ErrorReason::StoreUnavailable, Reason::OutcomeUnknown),
+    ];
+    for (second, expected) in cases {
+        let statuses = || [Status::internal("lost"), detailed(Code::Aborted, second as i32)];
+        let (_, url) = Raw::saying(statuses()).await;
+        let client = Client::builder(url).retry(retries(2)).build().unwrap();
+        assert_eq!(reason(client.set_state("s", "k", 1).await), expected, "{second:?}");
+        // A read has nothing to be unknown.
+        let (_, url) = Raw::saying(statuses()).await;
+        let client = Client::builder(url).retry(retries(2)).build().unwrap();
+        assert_eq!(reason(client.get_entry("s", "k").await), Reason::of(second), "{second:?}");
+    }
+}
+
+trait Of {
+    fn of(reason: ErrorReason) -> Self;
+}
+
+impl Of for Reason {
+    fn of(reason: ErrorReason) -> Self {
+        let known = [
+            Reason::RevisionMismatch,
+            Reason::ValueTooLarge,
+            Reason::Unauthenticated,
+            Reason::PermissionDenied,
+            Reason::RateLimited,
+            Reason::StoreUnavailable,
+        ];
+        let name = reason.as_str_name();
+        known.into_iter().find(|known| name.ends_with(known.as_str())).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn another_namespace_than_the_default_is_denied() {
+    let service = Service::shared();
+    let client = Client::builder(&service.url).namespace("other").build().unwrap();
+    assert_eq!(reason(client.set_state("s", "k", json!(1)).await), Reason::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_service_that_stops_says_so_to_who_watches_all_sessions() {
+    let mut service = Service::start(&[]);
+    let client = service.client();
+    let mut watch = client.watch_sessions().await.unwrap();
+    let stopping = tokio::task::spawn_blocking(move || service.stop());
+    let error = futures_util::StreamExt::next(&mut watch).await.unwrap().unwrap_err();
+    assert!(matches!(error.reason(), Reason::ShuttingDown | Reason::StoreUnavailable), "{error}");
+    drop((watch, client));
+    stopping.await.unwrap();
+}
