@@ -568,7 +568,8 @@ export type ErrorDetail = Message<"agenterra.state.v1.ErrorDetail"> & {
   metadata: { [key: string]: string };
 
   /**
-   * Every check that did not hold (REVISION_MISMATCH).
+   * The checks that did not hold (REVISION_MISMATCH): all, or as many as fit into a status; then metadata "failed_checks" says
+   * how many there were.
    *
    * @generated from field: repeated agenterra.state.v1.FailedCheck failed_checks = 3;
    */
@@ -838,7 +839,7 @@ export const ErrorReason = {
   INVALID_REQUEST: 6,
 
   /**
-   * ABORTED: a check did not hold; failed_checks has every one. Read again and retry.
+   * ABORTED: a check did not hold; failed_checks tells which. Read again and retry.
    *
    * @generated from enum value: ERROR_REASON_REVISION_MISMATCH = 7;
    */

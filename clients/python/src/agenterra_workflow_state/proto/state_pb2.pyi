@@ -135,7 +135,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT: another field of the request is wrong; metadata "field" names it."""
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 7
-    """ABORTED: a check did not hold; failed_checks has every one. Read again and retry."""
+    """ABORTED: a check did not hold; failed_checks tells which. Read again and retry."""
     ERROR_REASON_VALUE_TYPE_MISMATCH: _ErrorReason.ValueType  # 8
     """FAILED_PRECONDITION: the stored value has another type than the change needs."""
     ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 9
@@ -191,7 +191,7 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
 ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT: another field of the request is wrong; metadata "field" names it."""
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 7
-"""ABORTED: a check did not hold; failed_checks has every one. Read again and retry."""
+"""ABORTED: a check did not hold; failed_checks tells which. Read again and retry."""
 ERROR_REASON_VALUE_TYPE_MISMATCH: ErrorReason.ValueType  # 8
 """FAILED_PRECONDITION: the stored value has another type than the change needs."""
 ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 9
@@ -829,7 +829,9 @@ class ErrorDetail(_message.Message):
 
     @_builtins.property
     def failed_checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedCheck]:
-        """Every check that did not hold (REVISION_MISMATCH)."""
+        """The checks that did not hold (REVISION_MISMATCH): all, or as many as fit into a status; then metadata "failed_checks" says
+        how many there were.
+        """
 
     def __init__(
         self,

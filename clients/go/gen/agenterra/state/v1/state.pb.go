@@ -223,7 +223,7 @@ const (
 	ErrorReason_ERROR_REASON_REQUEST_ID_REUSED ErrorReason = 5
 	// INVALID_ARGUMENT: another field of the request is wrong; metadata "field" names it.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 6
-	// ABORTED: a check did not hold; failed_checks has every one. Read again and retry.
+	// ABORTED: a check did not hold; failed_checks tells which. Read again and retry.
 	ErrorReason_ERROR_REASON_REVISION_MISMATCH ErrorReason = 7
 	// FAILED_PRECONDITION: the stored value has another type than the change needs.
 	ErrorReason_ERROR_REASON_VALUE_TYPE_MISMATCH ErrorReason = 8
@@ -1304,7 +1304,8 @@ type ErrorDetail struct {
 	// Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual",
 	// "oldest_revision" (HISTORY_COMPACTED), "current_revision" (FUTURE_REVISION).
 	Metadata map[string]string `protobuf:"bytes,2,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Every check that did not hold (REVISION_MISMATCH).
+	// The checks that did not hold (REVISION_MISMATCH): all, or as many as fit into a status; then metadata "failed_checks" says
+	// how many there were.
 	FailedChecks []*FailedCheck `protobuf:"bytes,3,rep,name=failed_checks,json=failedChecks,proto3" json:"failed_checks,omitempty"`
 	// For a person: what was wrong and what to do. Set in Result.error; a failed RPC has it as its status message.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
