@@ -115,7 +115,9 @@ async function* wholeFrames(body: Received, limitBytes: number): AsyncGenerator<
       yield received.take(length);
     }
   }
-  if (received.length > 0) yield received.take();
+  // Of one whose message has not begun connect would say nothing.
+  if (received.length > 0)
+    throw new ConnectError("protocol error: incomplete envelope", Code.InvalidArgument);
 }
 
 /** Connect knows its own errors only. */

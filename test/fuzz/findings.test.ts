@@ -78,6 +78,20 @@ describe("a compressed message that is cut short", () => {
   });
 });
 
+describe("a frame that ends with its header", () => {
+  test.each(["GetState", "ListState", "WatchSession", "WatchSessions", "Pipeline"])(
+    "is an incomplete message on both paths: %s",
+    async (rpc) => {
+      for (const fastPath of [true, false]) {
+        const session = http2Session(await serving({ fastPath }));
+        const headers = { ":path": pathOf(rpc), "content-type": "application/grpc" };
+        const { trailers } = await http2Request(session, headers, Buffer.from("0000000022", "hex"));
+        expect(trailers["grpc-status"]).toBe("3");
+      }
+    },
+  );
+});
+
 describe("a caller that breaks its call off", () => {
   test.each([1, 2, 3, 5, 7, 8, 11, 13])("in its answer, with code %i, is told to nobody", async (code) => {
     const onError = vi.fn();
