@@ -61,7 +61,8 @@ function mostOfOperation(
 ): number {
   switch (operation.kind) {
     case "setState":
-      return FIXED + operation.key.length * 3 + operation.value.length;
+      // A message need not have a value; the store refuses it.
+      return FIXED + operation.key.length * 3 + ((operation.value as Uint8Array | undefined)?.length ?? 0);
     case "deleteState":
       return FIXED;
     case "getSession":

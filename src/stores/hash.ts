@@ -109,8 +109,15 @@ export function addLabels(labels: Readonly<Record<string, string>> | undefined):
   addMap(names.length, names, (name) => addText(labels[name]));
 }
 
-/** Adds an encoded value by what it means: objects in any order, -0 as 0. What is not a value is added as its bytes. */
-export function addValue(bytes: Uint8Array): void {
+/**
+ * Adds an encoded value by what it means: objects in any order, -0 as 0. What is not a value is added as its bytes, and where
+ * there is none, that: whoever checks the request refuses both.
+ */
+export function addValue(bytes: Uint8Array | undefined): void {
+  if (bytes === undefined) {
+    addWord(ABSENT);
+    return;
+  }
   const [wasA, wasB, wasC, wasD] = [a, b, c, d];
   membersTop = 0;
   if (!hashValue(bytes, 0, bytes.length, 0)) hashBytes(MALFORMED, bytes, 0, bytes.length);

@@ -92,6 +92,36 @@ describe("a frame that ends with its header", () => {
   );
 });
 
+describe("a write without its value", () => {
+  const set = { ...KEY, requestId: "once" };
+  test.each([
+    ["SetState", set],
+    ["Commit", { sessionId: "s", requestId: "once", changes: [{ set: { key: "k" } }] }],
+    ["Commit", { sessionId: "s", requestId: "once", changes: [{ merge: { key: "k" } }] }],
+  ])("is refused as one, with a request id too: %s %j", async (rpc, request) => {
+    const onError = vi.fn();
+    for (const fastPath of [true, false]) {
+      const session = http2Session(await serving({ fastPath, onError }));
+      const headers = { ":path": pathOf(rpc), "content-type": "application/grpc" };
+      const { trailers } = await http2Request(session, headers, grpcFrame(requestBytes(rpc, request)));
+      expect(trailers["grpc-status"]).toBe("3");
+    }
+    expect(onError).not.toHaveBeenCalled();
+  });
+
+  test("is refused as one in a batch, and the others are done", async () => {
+    const { url } = await serving();
+    const response = await fetch(`${url}${pathOf("Batch")}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ operations: [{ setState: set }, { setState: { ...KEY, value: 1 } }] }),
+    });
+    expect(await response.json()).toMatchObject({
+      results: [{ error: { reason: "ERROR_REASON_INVALID_VALUE" } }, { setState: { entry: { value: 1 } } }],
+    });
+  });
+});
+
 describe("a caller that breaks its call off", () => {
   test.each([1, 2, 3, 5, 7, 8, 11, 13])("in its answer, with code %i, is told to nobody", async (code) => {
     const onError = vi.fn();

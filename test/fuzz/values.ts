@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { WorkflowStateError } from "../../src/errors.ts";
 import type { JsonValue } from "../../src/store.ts";
 import { encodeValue } from "../../src/value.ts";
+import { jsonText, restoreKeys } from "../../src/wire/json-keys.ts";
 import { grpcFrame, requestBytes } from "../support/attack-messages.ts";
 import type { Random } from "../support/random.ts";
 import { bytes, field, protobufBytes, protobufJson } from "../support/values.ts";
@@ -66,8 +67,8 @@ export function valuesDomain({ ports }: DomainContext): Domain {
     }
     if (expected === undefined) return;
     const back = await connectCall(ports.mixed, "GetState", JSON.stringify(KEY));
-    const { entry } = JSON.parse(back.text) as { readonly entry?: { readonly value: unknown } };
-    if (!isDeepStrictEqual(entry?.value, JSON.parse(text)))
+    const { entry } = parsed(back.text) as { readonly entry?: { readonly value: unknown } };
+    if (!isDeepStrictEqual(entry?.value, parsed(text)))
       throw new Finding(`A value reads back as ${back.text}`, text);
     const read = await fast.call("GetState", READ);
     if (!Buffer.from(read.body, "hex").includes(Buffer.from(expected)))
@@ -83,7 +84,7 @@ export function valuesDomain({ ports }: DomainContext): Domain {
     if (written.status !== 0) return;
     const meant = tried(() => protobufJson(mutated));
     const { text } = await connectCall(ports.mixed, "GetState", JSON.stringify(KEY));
-    const { entry } = JSON.parse(text) as { readonly entry?: { readonly value: unknown } };
+    const { entry } = parsed(text) as { readonly entry?: { readonly value: unknown } };
     if (!isDeepStrictEqual(entry?.value, positive(meant))) {
       throw new Finding(
         `Bytes that protobuf-es reads as ${JSON.stringify(meant)} read back as ${text}`,
@@ -111,7 +112,14 @@ function tried<T>(make: () => T): T | undefined {
 
 /** JSON has no -0 once it was stored. */
 function positive(value: JsonValue | undefined): unknown {
-  return value === undefined ? undefined : JSON.parse(JSON.stringify(value));
+  return value === undefined ? undefined : parsed(JSON.stringify(value));
+}
+
+/** Reads JSON, keys with escapes in it too: those some V8 misread. */
+function parsed(text: string): unknown {
+  const read = { value: JSON.parse(jsonText.decode(Buffer.from(text))) as unknown };
+  restoreKeys(read);
+  return read.value;
 }
 
 function anyValue(random: Random, most = 40): JsonValue {
