@@ -105,18 +105,20 @@ WorkflowStateError invalid(const std::string& field, const std::string& message,
   return {reason, message, {{"field", field}}};
 }
 
-WorkflowStateError still_unknown(const WorkflowStateError& failure) {
+bool leaves_open(const WorkflowStateError& failure) noexcept {
   switch (failure.reason()) {
-    case Reason::outcome_unknown:
-      return failure;
-    // Decided before the service looks at a request id: they don't say how an earlier attempt ended.
+    // Decided before the service looks at a request id.
     case Reason::unauthenticated:
     case Reason::permission_denied:
     case Reason::rate_limited:
-      break;
+      return true;
     default:
-      if (!is_unavailable(failure)) return failure;
+      return is_unavailable(failure);
   }
+}
+
+WorkflowStateError still_unknown(const WorkflowStateError& failure) {
+  if (failure.reason() == Reason::outcome_unknown || !leaves_open(failure)) return failure;
   return WorkflowStateError(Reason::outcome_unknown, unknown_outcome).caused_by(failure.what());
 }
 

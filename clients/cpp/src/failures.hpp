@@ -37,6 +37,9 @@ WorkflowStateError no_token(const std::string& cause);
 WorkflowStateError invalid(const std::string& field, const std::string& message,
                            Reason reason = Reason::invalid_request);
 
+/// Whether a failure leaves open how an earlier attempt of the same write has ended.
+bool leaves_open(const WorkflowStateError& failure) noexcept;
+
 /// The failure of a write of which an earlier attempt may have been done.
 WorkflowStateError still_unknown(const WorkflowStateError& failure);
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "failures.hpp"
 #include "streams.hpp"
 
@@ -90,6 +92,11 @@ Pipeline::State::~State() {
 void Pipeline::State::end() {
   Streaming::end();
   const std::lock_guard<std::mutex> lock(mutex);
+  // Nobody may be reading, so nobody else ends it.
+  if (connection_) {
+    connection_->stopped = true;
+    connection_->context.TryCancel();
+  }
   changed.notify_all();
 }
 
@@ -122,8 +129,8 @@ std::optional<std::vector<Result>> Pipeline::State::receive() {
     }
     const std::optional<WorkflowStateError> failure = drop(*connection);
     if (over() || done()) break;
-    if (failure && !detail::is_unavailable(*failure)) fail(*failure);
-    if (++failures >= channel_->settings().retry.attempts) {
+    const bool refused = failure && !detail::is_unavailable(*failure);
+    if (refused || ++failures >= channel_->settings().retry.attempts) {
       fail(unanswered(failure ? *failure : detail::unreachable()));
     }
     stopped_.wait(detail::pause_after(channel_->settings().retry, failures));
@@ -150,6 +157,7 @@ std::vector<Result> Pipeline::State::answered(const detail::v1::PipelineResponse
       oldest = std::move(unanswered_.front());
       unanswered_.pop_front();
       --taken;
+      if (taken_before > 0) --taken_before;
     }
   }
   // One that answers what was not asked has more results than none.
@@ -177,14 +185,17 @@ std::optional<WorkflowStateError> Pipeline::State::drop(Connection& connection) 
   cancel_by(nullptr);
   const std::lock_guard<std::mutex> lock(mutex);
   connection_.reset();
+  if (!failure || detail::is_unavailable(*failure)) taken_before = std::max(taken_before, taken);
   taken = 0;
   return failure;
 }
 
 WorkflowStateError Pipeline::State::unanswered(const WorkflowStateError& failure) {
   const std::lock_guard<std::mutex> lock(mutex);
-  for (const auto& request : unanswered_) {
-    if (!detail::writes(request.operations())) continue;
+  // What is refused was not done, but may have been when it was sent before.
+  const std::size_t open = detail::is_unavailable(failure) ? unanswered_.size() : taken_before;
+  for (std::size_t at = 0; at < open && detail::leaves_open(failure); ++at) {
+    if (!detail::writes(unanswered_[at].operations())) continue;
     return WorkflowStateError(
                Reason::outcome_unknown,
                "Writes without an answer may or may not have happened; send them again with the "

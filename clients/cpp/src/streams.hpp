@@ -192,6 +192,8 @@ struct Pipeline::State final : detail::Streaming {
   // What is not answered, the oldest first; the connection of the moment has taken so many of them.
   std::deque<detail::v1::PipelineRequest> unanswered_;
   std::size_t taken = 0;
+  // So many of them, from the oldest, were taken by a connection that was lost.
+  std::size_t taken_before = 0;
   bool finished = false;
   std::shared_ptr<Connection> connection_;
   int failures = 0;

@@ -270,6 +270,58 @@ TEST(Pipeline, ThatIsRefusedFails) {
   EXPECT_EQ(failure_of([&] { pipeline.receive(); }).reason(), Reason::permission_denied);
 }
 
+TEST(Pipeline, ThatIsRefusedAfterAConnectionTookItsWritesSaysThatTheyMayBeDone) {
+  Raw raw;
+  Client client(raw.url(), {.retry = {.base = 1ms}});
+  const grpc::Status lost(grpc::StatusCode::UNAVAILABLE, "");
+  const auto outcome = [&](const Operation& operation, const grpc::Status& last) {
+    raw.fail({lost, last});
+    Pipeline pipeline = client.pipeline();
+    pipeline.send({operation});
+    return failure_of([&] { pipeline.receive(); }).reason();
+  };
+  v1::ErrorDetail limited;
+  limited.set_reason(v1::ERROR_REASON_RATE_LIMITED);
+  const SetState write{"s", "a", 1};
+  // Decided before the request ids are looked at.
+  for (const grpc::Status& last : {grpc::Status(grpc::StatusCode::UNAUTHENTICATED, ""),
+                                   grpc::Status(grpc::StatusCode::PERMISSION_DENIED, ""),
+                                   status_with(grpc::StatusCode::RESOURCE_EXHAUSTED, limited)}) {
+    EXPECT_EQ(outcome(write, last), Reason::outcome_unknown) << last.error_code();
+  }
+  EXPECT_EQ(outcome(write, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "")), Reason::invalid_request);
+  EXPECT_EQ(outcome(GetState{"s", "a"}, grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "")),
+            Reason::permission_denied);
+}
+
+TEST(Pipeline, ThatIsRefusedSaysNothingOfWritesThatNoEarlierConnectionTook) {
+  Raw raw;
+  Client client(raw.url(), {.retry = {.base = 1ms}});
+  raw.fail({grpc::Status(grpc::StatusCode::UNAVAILABLE, ""), grpc::Status::OK,
+            grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "")});
+  Pipeline pipeline = client.pipeline();
+  pipeline.send({SetState{"s", "a", 1}});
+  EXPECT_EQ(std::get<Entry>(pipeline.receive().value().at(0)).key, "a");
+  pipeline.send({SetState{"s", "b", 1}});
+  EXPECT_EQ(failure_of([&] { pipeline.receive(); }).reason(), Reason::permission_denied);
+}
+
+TEST(Pipeline, ThatIsClosedBeforeItWasReadEndsItsCall) {
+  Raw raw;
+  Client client(raw.url());
+  Pipeline pipeline = client.pipeline();
+  pipeline.send({SetState{"s", "a", 1}});
+  const auto soon = [](const auto& condition) {
+    const auto end = std::chrono::steady_clock::now() + 5s;
+    while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);
+    return condition();
+  };
+  ASSERT_TRUE(soon([&] { return raw.pipelines() == 1; }));
+  pipeline.close();
+  EXPECT_TRUE(soon([&] { return raw.pipelines() == 0; }));
+  EXPECT_FALSE(pipeline.receive());
+}
+
 TEST(Pipeline, EndsWhenItIsClosedAlsoWhileSomeoneWaits) {
   Client client(shared_url());
   Pipeline pipeline = client.pipeline();

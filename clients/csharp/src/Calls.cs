@@ -1,6 +1,4 @@
 using System.Net.Http;
-using System.Net.Security;
-using System.Security.Cryptography.X509Certificates;
 using AgenTerra.State.V1;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
@@ -15,14 +13,14 @@ internal sealed class Calls : IDisposable
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(2);
 
     private readonly GrpcChannel _channel;
+    private volatile bool _closed;
 
     public Calls(string url, WorkflowStateOptions options)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(options.Attempts, 1);
         Options = options;
-        _channel = GrpcChannel.ForAddress(url, new GrpcChannelOptions
+        _channel = GrpcChannel.ForAddress(Settings.Address(url, options), new GrpcChannelOptions
         {
-            HttpHandler = Handler(options),
+            HttpHandler = Settings.Handler(options),
             DisposeHttpClient = true,
             MaxReceiveMessageSize = 64 << 20,
             MaxSendMessageSize = null,
@@ -34,7 +32,20 @@ internal sealed class Calls : IDisposable
 
     public WorkflowStateService.WorkflowStateServiceClient Service { get; }
 
-    public void Dispose() => _channel.Dispose();
+    public void Dispose()
+    {
+        _closed = true;
+        _channel.Dispose();
+    }
+
+    /// <summary>For what goes on by itself: fails if the client was disposed.</summary>
+    public void ThrowIfClosed()
+    {
+        if (_closed)
+        {
+            throw Closed(ErrorReason.ShuttingDown);
+        }
+    }
 
     /// <summary>Makes a call, and again while it fails with UNAVAILABLE and there is time.</summary>
     public async Task<TResponse> UnaryAsync<TResponse>(
@@ -51,6 +62,15 @@ internal sealed class Calls : IDisposable
                 using var running = call(new CallOptions(headers, deadline, cancellation));
                 return await running.ResponseAsync.ConfigureAwait(false);
             }
+            catch (WorkflowStateException error)
+            {
+                // There is no token.
+                failure = error;
+            }
+            catch (ObjectDisposedException) when (_closed)
+            {
+                failure = Closed(ErrorReason.StoreUnavailable);
+            }
             catch (RpcException error) when (!cancellation.IsCancellationRequested)
             {
                 failure = Failure(error, write);
@@ -61,7 +81,7 @@ internal sealed class Calls : IDisposable
             }
             unknown |= write && MayBeDone(failure);
             var pause = PauseAfter(attempt);
-            var over = attempt >= Options.Attempts || DateTime.UtcNow + pause >= deadline;
+            var over = _closed || attempt >= Options.Attempts || DateTime.UtcNow + pause >= deadline;
             if (over || failure.Code is not StatusCode.Unavailable)
             {
                 throw unknown ? StillUnknown(failure) : failure;
@@ -70,21 +90,27 @@ internal sealed class Calls : IDisposable
         }
     }
 
-    /// <summary>What a call carries.</summary>
+    /// <summary>What a call carries. A token that can't be had is StoreUnavailable.</summary>
     public async ValueTask<Metadata> HeadersAsync(CancellationToken cancellation)
     {
-        var headers = new Metadata();
-        foreach (var (name, value) in Options.Metadata)
+        var headers = Settings.Headers(Options);
+        if (Options.Token is { } source)
         {
-            headers.Add(name, value);
-        }
-        if (Options.Namespace is { } tenant)
-        {
-            headers.Add("x-workflow-state-namespace", tenant);
-        }
-        if (Options.Token is { } token)
-        {
-            headers.Add("authorization", $"Bearer {await token(cancellation).ConfigureAwait(false)}");
+            string token;
+            try
+            {
+                token = await source(cancellation).ConfigureAwait(false);
+            }
+            catch (Exception error) when (error is not WorkflowStateException)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                throw new WorkflowStateException(
+                    ErrorReason.StoreUnavailable,
+                    StatusCode.Unavailable,
+                    "The token of the call could not be had.",
+                    cause: error);
+            }
+            headers.Add("authorization", Settings.Authorization(token));
         }
         return headers;
     }
@@ -134,6 +160,9 @@ internal sealed class Calls : IDisposable
                 cause: error),
         };
     }
+
+    private static WorkflowStateException Closed(ErrorReason reason) =>
+        new(reason, StatusCode.Unavailable, "This client was closed.");
 
     private static WorkflowStateException Unknown(Exception cause) => new(
         ErrorReason.OutcomeUnknown,
@@ -199,32 +228,5 @@ internal sealed class Calls : IDisposable
             // As if there were none.
         }
         return null;
-    }
-
-    private static SocketsHttpHandler Handler(WorkflowStateOptions options)
-    {
-        var handler = new SocketsHttpHandler
-        {
-            EnableMultipleHttp2Connections = true,
-            // A dead connection is found by a ping, also while only a watch is open.
-            KeepAlivePingDelay = TimeSpan.FromSeconds(30),
-            KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
-            // In KiB: an error names every check that failed, in trailers.
-            MaxResponseHeadersLength = 4096,
-        };
-        if (options.ClientCertificate is { } certificate)
-        {
-            handler.SslOptions.ClientCertificates = new X509CertificateCollection { certificate };
-        }
-        if (options.RootCertificates is { } roots)
-        {
-            handler.SslOptions.CertificateChainPolicy = new X509ChainPolicy
-            {
-                TrustMode = X509ChainTrustMode.CustomRootTrust,
-                RevocationMode = X509RevocationMode.NoCheck,
-            };
-            handler.SslOptions.CertificateChainPolicy.CustomTrustStore.AddRange(roots);
-        }
-        return handler;
     }
 }

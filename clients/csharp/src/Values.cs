@@ -39,6 +39,22 @@ public static class Values
         _ => null,
     };
 
+    /// <summary>
+    /// Whether text has no lone surrogates, in whose place the wire would have U+FFFD.
+    /// </summary>
+    internal static bool IsWellFormed(string text)
+    {
+        try
+        {
+            Strict.GetByteCount(text);
+            return true;
+        }
+        catch (EncoderFallbackException)
+        {
+            return false;
+        }
+    }
+
     internal static SortedDictionary<string, object?> FromMembers(
         IEnumerable<KeyValuePair<string, Value>> members)
     {
@@ -51,7 +67,10 @@ public static class Values
     }
 
     private static object FromNumber(double number) =>
-        Math.Truncate(number) == number && Math.Abs(number) <= LargestInteger ? (long)number : number;
+        Math.Truncate(number) == number && Math.Abs(number) <= LargestInteger
+            // Else the two would have one type, double.
+            ? (object)(long)number
+            : number;
 
     private static Value ToMessage(object? value, string path, int levels)
     {
@@ -136,18 +155,9 @@ public static class Values
         }
     }
 
-    private static string Checked(string text, string path)
-    {
-        try
-        {
-            Strict.GetByteCount(text);
-            return text;
-        }
-        catch (EncoderFallbackException)
-        {
-            throw Refused(path, "is not well-formed Unicode: it has a lone surrogate");
-        }
-    }
+    private static string Checked(string text, string path) => IsWellFormed(text)
+        ? text
+        : throw Refused(path, "is not well-formed Unicode: it has a lone surrogate");
 
     private static string Joined(string path, string name)
     {

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using AgenTerra.State.V1;
+using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 
@@ -10,7 +11,8 @@ namespace AgenTerra.WorkflowState;
 /// or its time run out;
 /// every write carries a request id, made once for the call unless one is given, so that it is done once.
 /// What fails throws a
-/// <see cref="WorkflowStateException"/>. A client is one connection and serves any number of tasks.
+/// <see cref="WorkflowStateException"/>, also the constructor, and what is cancelled an
+/// <see cref="OperationCanceledException"/>. A client is one connection and serves any number of tasks.
 /// </summary>
 /// <param name="url"><c>http://HOST:PORT</c> or, with TLS, <c>https://HOST:PORT</c>.</param>
 /// <param name="options">How it connects, and what its calls carry.</param>
@@ -44,7 +46,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.AtRevision = revision;
         }
-        var answer = await ReadAsync(o => Service.GetStateAsync(request, o), cancellation);
+        var answer = await ReadAsync(request, o => Service.GetStateAsync(request, o), cancellation);
         return answer.Entry is null ? null : StateEntry.From(answer.Entry);
     }
 
@@ -70,7 +72,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.IfRevision = revision;
         }
-        var answer = await WriteAsync(o => Service.SetStateAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.SetStateAsync(request, o), cancellation);
         return StateEntry.From(answer.Entry);
     }
 
@@ -92,7 +94,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.IfRevision = revision;
         }
-        var answer = await WriteAsync(o => Service.DeleteStateAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.DeleteStateAsync(request, o), cancellation);
         return answer.Deleted;
     }
 
@@ -105,7 +107,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         var request = new ListStateRequest { SessionId = sessionId, KeyPrefix = keyPrefix };
         do
         {
-            var page = await ReadAsync(o => Service.ListStateAsync(request, o), cancellation);
+            var page = await ReadAsync(request, o => Service.ListStateAsync(request, o), cancellation);
             foreach (var entry in page.Entries)
             {
                 yield return StateEntry.From(entry);
@@ -127,7 +129,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.AtRevision = revision;
         }
-        var answer = await ReadAsync(o => Service.GetSessionAsync(request, o), cancellation);
+        var answer = await ReadAsync(request, o => Service.GetSessionAsync(request, o), cancellation);
         return answer.Session is null ? null : StateSession.From(answer.Session);
     }
 
@@ -160,7 +162,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.IfRevision = revision;
         }
-        var answer = await WriteAsync(o => Service.SaveSessionAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.SaveSessionAsync(request, o), cancellation);
         return answer.Session.Revision;
     }
 
@@ -169,7 +171,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         string sessionId, string? requestId = null, CancellationToken cancellation = default)
     {
         var request = new DeleteSessionRequest { SessionId = sessionId, RequestId = RequestId(requestId) };
-        var answer = await WriteAsync(o => Service.DeleteSessionAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.DeleteSessionAsync(request, o), cancellation);
         return answer.Deleted;
     }
 
@@ -180,7 +182,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         var request = filter?.Clone() ?? new ListSessionsRequest();
         do
         {
-            var page = await ReadAsync(o => Service.ListSessionsAsync(request, o), cancellation);
+            var page = await ReadAsync(request, o => Service.ListSessionsAsync(request, o), cancellation);
             foreach (var session in page.Sessions)
             {
                 yield return StateSession.From(session);
@@ -197,7 +199,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
     {
         var request = commit.Request.Clone();
         request.RequestId = RequestId(request.RequestId);
-        var answer = await WriteAsync(o => Service.CommitAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.CommitAsync(request, o), cancellation);
         return new Committed(answer.Revision, answer.Entries.Select(StateEntry.From).ToList());
     }
 
@@ -219,7 +221,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.AtRevision = revision;
         }
-        await WriteAsync(o => Service.ForkSessionAsync(request, o), cancellation);
+        await WriteAsync(request, o => Service.ForkSessionAsync(request, o), cancellation);
     }
 
     /// <summary>
@@ -234,7 +236,7 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
             AtRevision = atRevision,
             RequestId = RequestId(requestId),
         };
-        var answer = await WriteAsync(o => Service.RestoreSessionAsync(request, o), cancellation);
+        var answer = await WriteAsync(request, o => Service.RestoreSessionAsync(request, o), cancellation);
         return answer.Session.Revision;
     }
 
@@ -253,13 +255,14 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             request.AfterRevision = revision;
         }
+        Text.Check(request);
         for (var failures = 0; ; )
         {
             using var connection = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
             connection.CancelAfter(_calls.Options.Silence);
-            var headers = await _calls.HeadersAsync(cancellation).ConfigureAwait(false);
-            using var call = Service.WatchSession(request, headers, cancellationToken: connection.Token);
-            while (await NextAsync(call.ResponseStream, connection.Token, cancellation).ConfigureAwait(false))
+            using var call = await OpenAsync(request, connection.Token, cancellation).ConfigureAwait(false);
+            while (call is not null
+                && await NextAsync(call.ResponseStream, connection.Token, cancellation).ConfigureAwait(false))
             {
                 failures = 0;
                 if (Read(call.ResponseStream.Current) is { } message)
@@ -276,6 +279,27 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         }
     }
 
+    /// <summary>A connection of a watch; null: its token could not be had this time.</summary>
+    private async Task<AsyncServerStreamingCall<WatchSessionResponse>?> OpenAsync(
+        WatchSessionRequest request, CancellationToken connection, CancellationToken cancellation)
+    {
+        try
+        {
+            _calls.ThrowIfClosed();
+            var headers = await _calls.HeadersAsync(cancellation).ConfigureAwait(false);
+            return Service.WatchSession(request, headers, cancellationToken: connection);
+        }
+        catch (WorkflowStateException failure) when (failure.Reason is ErrorReason.StoreUnavailable)
+        {
+            return null;
+        }
+        catch (ObjectDisposedException)
+        {
+            // Closed meanwhile: the next attempt says so.
+            return null;
+        }
+    }
+
     /// <summary>Whether there is a next message; if not, the connection is lost.</summary>
     private static async Task<bool> NextAsync(
         IAsyncStreamReader<WatchSessionResponse> stream,
@@ -286,7 +310,8 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         {
             return await stream.MoveNext(connection).ConfigureAwait(false);
         }
-        catch (Exception error) when (error is RpcException or OperationCanceledException)
+        catch (Exception error)
+            when (error is RpcException or OperationCanceledException or ObjectDisposedException)
         {
             cancellation.ThrowIfCancellationRequested();
             if (error is RpcException { StatusCode: not StatusCode.Cancelled } rpc
@@ -310,12 +335,18 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
     };
 
     private ConfiguredTaskAwaitable<T> ReadAsync<T>(
-        Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>
-        _calls.UnaryAsync(call, write: false, cancellation).ConfigureAwait(false);
+        IMessage request, Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation)
+    {
+        Text.Check(request);
+        return _calls.UnaryAsync(call, write: false, cancellation).ConfigureAwait(false);
+    }
 
     private ConfiguredTaskAwaitable<T> WriteAsync<T>(
-        Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation) =>
-        _calls.UnaryAsync(call, write: true, cancellation).ConfigureAwait(false);
+        IMessage request, Func<CallOptions, AsyncUnaryCall<T>> call, CancellationToken cancellation)
+    {
+        Text.Check(request);
+        return _calls.UnaryAsync(call, write: true, cancellation).ConfigureAwait(false);
+    }
 
     private static string RequestId(string? given) =>
         string.IsNullOrEmpty(given) ? Guid.NewGuid().ToString("N") : given;

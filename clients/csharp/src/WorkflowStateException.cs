@@ -4,9 +4,8 @@ using Grpc.Core;
 namespace AgenTerra.WorkflowState;
 
 /// <summary>
-/// What every call of a client throws: a closed reason, and facts for programs. Decide by the reason, not
-/// by the text, which is
-/// for a person and never holds a stored value.
+/// What a call of a client that fails throws: a closed reason, and facts for programs. Decide by the
+/// reason, not by the text, which is for a person and never holds a stored value.
 /// </summary>
 public sealed class WorkflowStateException : Exception
 {
@@ -24,6 +23,14 @@ public sealed class WorkflowStateException : Exception
         Metadata = metadata ?? new Dictionary<string, string>();
         FailedChecks = failedChecks ?? [];
     }
+
+    /// <summary>What is wrong before anything is sent.</summary>
+    internal static WorkflowStateException Invalid(
+        string field, string message, ErrorReason reason = ErrorReason.InvalidRequest) => new(
+            reason,
+            reason is ErrorReason.Unauthenticated ? StatusCode.Unauthenticated : StatusCode.InvalidArgument,
+            message,
+            new Dictionary<string, string> { ["field"] = field });
 
     /// <summary>
     /// Why the call failed. One that a newer service has and this client does not know keeps its number.

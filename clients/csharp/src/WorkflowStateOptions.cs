@@ -17,7 +17,8 @@ public sealed class WorkflowStateOptions
     public TimeSpan Pause { get; init; } = TimeSpan.FromMilliseconds(50);
 
     /// <summary>
-    /// Gives the token of each attempt, sent as <c>authorization: Bearer</c>. Use it with https only.
+    /// Gives the token of each attempt, sent as <c>authorization: Bearer</c>. Use it with https only: over
+    /// http everybody on the way can read it.
     /// </summary>
     public Func<CancellationToken, ValueTask<string>>? Token { get; init; }
 

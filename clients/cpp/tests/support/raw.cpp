@@ -61,20 +61,28 @@ grpc::Status Raw::WatchSession(grpc::ServerContext* context, const v1::WatchSess
 
 grpc::Status Raw::Pipeline(grpc::ServerContext* context,
                            grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>* stream) {
+  ++pipelines_;
+  const grpc::Status status = answer(*context, *stream);
+  --pipelines_;
+  return status;
+}
+
+grpc::Status Raw::answer(grpc::ServerContext& context,
+                         grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>& stream) {
   v1::PipelineRequest request;
-  while (stream->Read(&request)) {
+  while (stream.Read(&request)) {
     for (const auto& operation : request.operations()) {
       const std::lock_guard<std::mutex> lock(mutex_);
       request_ids_.push_back(operation.set_state().request_id());
     }
     // Done, but not answered.
-    const grpc::Status status = next(*context);
+    const grpc::Status status = next(context);
     if (!status.ok()) return status;
     v1::PipelineResponse response;
     for (const auto& operation : request.operations()) {
       response.add_results()->mutable_set_state()->mutable_entry()->set_key(operation.set_state().key());
     }
-    stream->Write(response);
+    stream.Write(response);
   }
   return grpc::Status::OK;
 }

@@ -5,6 +5,7 @@
 #include <agenterra/state/v1/service.grpc.pb.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -32,6 +33,9 @@ class Raw final : public v1::WorkflowStateService::Service {
   /// The request ids of the writes, in their order.
   std::vector<std::string> request_ids();
 
+  /// How many pipelines are under way.
+  int pipelines() const { return pipelines_; }
+
   /// What a watch is answered, in place of an end.
   std::function<grpc::Status(const v1::WatchSessionRequest&, grpc::ServerWriter<v1::WatchSessionResponse>&,
                              grpc::ServerContext&)>
@@ -48,11 +52,14 @@ class Raw final : public v1::WorkflowStateService::Service {
 
  private:
   grpc::Status next(grpc::ServerContext& context);
+  grpc::Status answer(grpc::ServerContext& context,
+                      grpc::ServerReaderWriter<v1::PipelineResponse, v1::PipelineRequest>& stream);
 
   std::mutex mutex_;
   std::deque<grpc::Status> first_;
   std::vector<std::multimap<std::string, std::string>> carried_;
   std::vector<std::string> request_ids_;
+  std::atomic<int> pipelines_{0};
   std::unique_ptr<grpc::Server> server_;
   std::string url_;
 };
