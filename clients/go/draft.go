@@ -64,7 +64,7 @@ func (d *Draft) Decode(key string, into any) (bool, error) {
 	if !found {
 		return false, nil
 	}
-	return true, decode(value, into)
+	return true, decode(value, key, into)
 }
 
 // Set writes a value. What can't be kept fails the update.

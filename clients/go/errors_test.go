@@ -25,7 +25,10 @@ type answering struct {
 	watch func(
 		context.Context, *statev1.WatchSessionRequest, *connectrpc.ServerStream[statev1.WatchSessionResponse],
 	) error
+	pipeline func(*pipelineStream) error
 }
+
+type pipelineStream = connectrpc.BidiStream[statev1.PipelineRequest, statev1.PipelineResponse]
 
 func (a *answering) SetState(
 	ctx context.Context, request *statev1.SetStateRequest,
@@ -51,6 +54,10 @@ func (a *answering) WatchSession(
 	stream *connectrpc.ServerStream[statev1.WatchSessionResponse],
 ) error {
 	return a.watch(ctx, request, stream)
+}
+
+func (a *answering) Pipeline(_ context.Context, stream *pipelineStream) error {
+	return a.pipeline(stream)
 }
 
 func (a *answering) start(t *testing.T) string {
@@ -84,14 +91,18 @@ func TestAnErrorIsFoundByErrorsAs(t *testing.T) {
 	})
 }
 
-func TestManyFailedChecksAllArrive(t *testing.T) {
+func TestOfVeryManyFailedChecksTheFirstAreNamedAndAllAreCounted(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, client *workflowstate.Client) {
 		commit := workflowstate.NewCommit(newSession(t)).Increment("n", 1)
 		for number := range 300 {
 			commit.Check(fmt.Sprintf("%04d%s", number, strings.Repeat("x", 100)), 1)
 		}
 		_, err := client.Commit(context.Background(), commit)
-		equal(t, len(fails(t, err, workflowstate.ReasonRevisionMismatch).FailedChecks), 300)
+		failure := fails(t, err, workflowstate.ReasonRevisionMismatch)
+		equal(t, failure.Metadata["failed_checks"], "300")
+		if len(failure.FailedChecks) <= 20 {
+			t.Errorf("only %d are named", len(failure.FailedChecks))
+		}
 	})
 }
 
@@ -236,6 +247,23 @@ func TestAnAnswerWithoutAResultForEachOperationIsNoAnswer(t *testing.T) {
 	fails(t, err, workflowstate.ReasonStoreUnavailable)
 	_, err = client.Batch(context.Background(), workflowstate.SetOp("s", "k", 1))
 	fails(t, err, workflowstate.ReasonOutcomeUnknown)
+}
+
+func TestAResultOfANewerKindSaysNothingOfItsOperation(t *testing.T) {
+	url := (&answering{
+		batch: func(context.Context, *statev1.BatchRequest) (*statev1.BatchResponse, error) {
+			return &statev1.BatchResponse{Results: []*statev1.Result{{}, {}}}, nil
+		},
+	}).start(t)
+	results := must[[]workflowstate.Result](t)(connect(t, url).Batch(context.Background(),
+		workflowstate.GetOp("s", "k"), workflowstate.SetOp("s", "k", 1)))
+	for index, reason := range []workflowstate.Reason{
+		workflowstate.ReasonStoreUnavailable, workflowstate.ReasonOutcomeUnknown,
+	} {
+		failure := fails(t, results[index].Err, reason)
+		equal(t, failure.Code, connectrpc.CodeUnavailable)
+		equal(t, failure.Message == "", false)
+	}
 }
 
 func TestAnAddressWithoutTheServiceIsSaidToBeWrong(t *testing.T) {

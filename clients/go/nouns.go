@@ -53,8 +53,10 @@ type Entry struct {
 //
 //	var items []string
 //	err := entry.Decode(&items)
+//
+// What does not fit fails with INVALID_VALUE, the type and, where it is known, the path inside the value.
 func (e *Entry) Decode(into any) error {
-	return decode(e.Value, into)
+	return decode(e.Value, e.Key, into)
 }
 
 // Committed is what a commit left.

@@ -102,12 +102,12 @@ func resultsOf(messages []*statev1.Result, operations []*statev1.Operation) ([]R
 	}
 	results := make([]Result, len(messages))
 	for index, message := range messages {
-		results[index] = resultOf(message)
+		results[index] = resultOf(message, operations[index:index+1])
 	}
 	return results, nil
 }
 
-func resultOf(message *statev1.Result) Result {
+func resultOf(message *statev1.Result, operation []*statev1.Operation) Result {
 	switch result := message.GetResult().(type) {
 	case *statev1.Result_GetState:
 		return Result{Entry: entryOf(result.GetState.GetEntry())}
@@ -121,5 +121,9 @@ func resultOf(message *statev1.Result) Result {
 		return Result{Session: sessionOf(result.GetSession.GetSession())}
 	}
 	detail := message.GetError()
+	if detail.GetReason() == 0 {
+		return Result{Err: newError(unsaid(writes(operation)),
+			"The service's answer to the operation is of a kind that this client does not know.", nil)}
+	}
 	return Result{Err: errorOf(detail, connect.CodeUnknown, detail.GetMessage(), nil)}
 }

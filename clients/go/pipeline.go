@@ -7,15 +7,10 @@ import (
 	"iter"
 	"sync"
 
-	"connectrpc.com/connect"
-
 	statev1 "github.com/agenterra/workflow-state/clients/go/gen/agenterra/state/v1"
 )
 
-var (
-	errEnded  = errors.New("the service ended the stream")
-	errUnsent = errors.New("not sent")
-)
+var errEnded = errors.New("the service ended the stream")
 
 // Pipeline runs batches over one stream, the fastest way in: it gives the results of each, in order. It has
 // no timeout but its context's.
@@ -101,7 +96,7 @@ func (c *Client) pipelineOnce(
 		_ = stream.CloseRequest()
 	}()
 	defer func() {
-		box.connect()
+		box.disconnect()
 		cancel()
 		<-sending
 	}()
@@ -116,7 +111,9 @@ func (c *Client) pipelineOnce(
 		answered = true
 		results, err := box.answer(response)
 		if err != nil {
-			return answered, err
+			// A service that answers so would do it again, and what it has answered is not asked for again.
+			yield(nil, box.unanswered(c.failure(ctx, err, false)))
+			return answered, errLeft
 		}
 		if !yield(results, nil) {
 			return answered, errLeft
@@ -132,9 +129,11 @@ type outbox struct {
 	kept    []*statev1.PipelineRequest
 	// How many of them the connection of the moment has begun to send, and has sent.
 	begun, sent int
-	connection  int
-	ended       bool
-	stopped     bool
+	// How many of them, from the oldest on, a connection before it has begun to send: they may be done.
+	doubtful   int
+	connection int
+	ended      bool
+	stopped    bool
 	// What was wrong with the batch that ended it.
 	refused error
 }
@@ -183,9 +182,18 @@ func (b *outbox) connect() int {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	b.connection++
+	b.doubtful = max(b.doubtful, b.begun)
 	b.begun, b.sent = 0, 0
 	b.changed.Broadcast()
 	return b.connection
+}
+
+// disconnect has the connection of the moment send no more.
+func (b *outbox) disconnect() {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	b.connection++
+	b.changed.Broadcast()
 }
 
 // wait says whether there is anything to send or to come.
@@ -230,13 +238,14 @@ func (b *outbox) answer(response *statev1.PipelineResponse) ([]Result, error) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	if b.begun == 0 {
-		return nil, connect.NewError(connect.CodeUnavailable, errUnsent)
+		return nil, newError(ReasonStoreUnavailable, "The service answered what was not asked.", nil)
 	}
 	oldest := b.kept[0]
 	b.kept[0] = nil
 	b.kept = b.kept[1:]
 	b.begun--
 	b.sent = max(b.sent-1, 0)
+	b.doubtful = max(b.doubtful-1, 0)
 	b.changed.Broadcast()
 	return resultsOf(response.GetResults(), oldest.GetOperations())
 }
@@ -258,10 +267,18 @@ func (b *outbox) stop() {
 
 // unanswered gives the error of a pipeline that is given up.
 func (b *outbox) unanswered(failure *Error) *Error {
+	if stillUnknown(failure) == failure {
+		return failure
+	}
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	for _, request := range b.kept {
-		if failure.unavailable() && writes(request.GetOperations()) {
+	open := b.kept
+	if !failure.unavailable() {
+		// The service refused to look at what this connection sent.
+		open = open[:b.doubtful]
+	}
+	for _, request := range open {
+		if writes(request.GetOperations()) {
 			message := "Writes without an answer may or may not have happened; " +
 				"send them again with the same request ids."
 			return newError(ReasonOutcomeUnknown, message, failure)

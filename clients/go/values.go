@@ -3,6 +3,7 @@ package workflowstate
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -63,13 +64,61 @@ func fromFields(fields map[string]*structpb.Value) map[string]any {
 	return members
 }
 
-// decode writes a value into what a pointer points to, as encoding/json does.
-func decode(value, into any) error {
+// decode writes a value into what a pointer points to, as encoding/json does. A key is named in the error.
+func decode(value any, key string, into any) error {
+	target := reflect.ValueOf(into)
+	if target.Kind() != reflect.Pointer || target.IsNil() {
+		return invalid(ReasonInvalidRequest, "into", "A value is decoded into a pointer that is not nil.")
+	}
 	text, err := json.Marshal(value)
 	if err != nil {
-		return err
+		if _, err := toValue(value, key); err != nil {
+			return err
+		}
+		return (&fault{what: "can't be written as JSON"}).error(key)
 	}
-	return json.Unmarshal(text, into)
+	if err = json.Unmarshal(text, into); err == nil {
+		return nil
+	}
+	// The error's text may hold the value.
+	misfit := &fault{what: notA(target.Type().Elem())}
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		misfit.what = notA(mismatch.Type)
+		misfit.steps, _ = stepsTo(json.NewDecoder(bytes.NewReader(text)), mismatch.Offset)
+	}
+	return misfit.error(key)
+}
+
+func notA(kind reflect.Type) string {
+	return fmt.Sprintf("is not what it is read as (%s)", kind)
+}
+
+// stepsTo gives the steps, from the inside out, to what a JSON text has at an offset, and whether the next
+// value is or holds it.
+func stepsTo(text *json.Decoder, offset int64) ([]string, bool) {
+	token, err := text.Token()
+	if err != nil || text.InputOffset() >= offset {
+		return nil, true
+	}
+	opening, ok := token.(json.Delim)
+	if !ok {
+		return nil, false
+	}
+	for index := 0; text.More(); index++ {
+		last := "[" + strconv.Itoa(index) + "]"
+		if opening == '{' {
+			if token, err = text.Token(); err != nil || text.InputOffset() >= offset {
+				return nil, true
+			}
+			name, _ := token.(string)
+			last = step(name)
+		}
+		if steps, found := stepsTo(text, offset); found {
+			return append(steps, last), true
+		}
+	}
+	_, err = text.Token()
+	return nil, err != nil
 }
 
 // encode takes the types that values come back as first; others that hold the same follow by reflection.

@@ -3,6 +3,7 @@ package workflowstate_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -254,7 +255,54 @@ func TestDecodeWritesIntoTypes(t *testing.T) {
 	}
 	noError(t, entry.Decode(&person))
 	equal(t, fmt.Sprint(person), "{Ada [1 2]}")
-	if entry.Decode(new([]string)) == nil {
-		t.Fatal("an object was written into a slice")
+}
+
+func TestDecodeSaysWhereAValueDoesNotFitAndNotWhatItIs(t *testing.T) {
+	client, ctx, id := connect(t, shared.url), context.Background(), newSession(t)
+	type person struct {
+		Ages []int     `json:"ages"`
+		Born time.Time `json:"born"`
 	}
+	for name, misfit := range map[string]struct {
+		value      any
+		into       any
+		path, says string
+	}{
+		"an object into a slice": {object{"secret": 1}, new([]string), "$", "[]string"},
+		"a fraction":             {object{"ages": list{1, 4711.5}}, new(person), "$.ages[1]", "(int)"},
+		"text deep in lists":     {list{list{0}, list{1, "secret"}}, new([][]int), "$[1][1]", "(int)"},
+		"a list":                 {object{"a b": list{"secret"}}, new(map[string]string), `$["a b"]`, "(string)"},
+		"a key":                  {object{"in": object{"secret": 1}}, new(map[string]map[int]int), "$.in", "(int)"},
+		"a time":                 {object{"born": "secret"}, new(person), "$", "person"},
+		"a number out of range":  {4711, new(int8), "$", "int8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entry := must[*workflowstate.Entry](t)(client.SetState(ctx, id, "key", misfit.value))
+			noError(t, client.Update(ctx, id, func(_ context.Context, draft *workflowstate.Draft) error {
+				_, inDraft := draft.Decode("key", misfit.into)
+				for _, err := range []error{entry.Decode(misfit.into), inDraft} {
+					failure := fails(t, err, workflowstate.ReasonInvalidValue)
+					equal(t, failure.Metadata["path"], misfit.path)
+					equal(t, failure.Metadata["key"], "key")
+					equal(t, strings.Contains(failure.Message, misfit.says), true)
+					for _, secret := range []string{"secret", "4711"} {
+						equal(t, strings.Contains(fmt.Sprintf("%v %+v", failure, failure), secret), false)
+					}
+					equal(t, errors.Unwrap(failure), nil)
+				}
+				return nil
+			}))
+		})
+	}
+	entry := must[*workflowstate.Entry](t)(client.SetState(ctx, id, "key", 1))
+	for _, into := range []any{nil, 1, (*int)(nil)} {
+		equal(t, fails(t, entry.Decode(into), workflowstate.ReasonInvalidRequest).Metadata["field"], "into")
+	}
+	noError(t, client.Update(ctx, id, func(_ context.Context, draft *workflowstate.Draft) error {
+		draft.Set("bad", list{math.NaN()})
+		_, err := draft.Decode("bad", new([]any))
+		equal(t, fails(t, err, workflowstate.ReasonInvalidValue).Metadata["path"], "$[0]")
+		draft.Delete("bad")
+		return nil
+	}))
 }

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source ./environment.sh
 
+needs_venv
 ./generate.sh --check
 
 environment dev requirements-dev.txt

@@ -2,6 +2,14 @@
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/agenterra-workflow-state"
 
+# needs_venv: ends the script with 3 where no environment can be made.
+needs_venv() {
+  if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2> /dev/null; then
+    echo "left out: python3 3.10 or newer with venv not found" >&2
+    exit 3
+  fi
+}
+
 # environment NAME REQUIREMENTS: makes the environment if there is none, and sets VENV to where it is.
 environment() {
   local key

@@ -5,6 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")"
 export CARGO_TARGET_DIR="$PWD/target"
 
+for tool in fmt clippy; do
+  if ! cargo "$tool" --version &> /dev/null; then
+    echo "left out: cargo-$tool not found" >&2
+    exit 3
+  fi
+done
 cargo fmt --all --check
 cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 # Without TLS, too.

@@ -19,11 +19,13 @@ from agenterra_workflow_state import (
     EventKind,
     FailedCheck,
     GetState,
+    Operation,
     Reason,
     Retry,
+    SetState,
     WorkflowStateError,
 )
-from agenterra_workflow_state.proto import state_pb2
+from agenterra_workflow_state.proto import service_pb2, state_pb2
 
 from .support.raw import Raw, serving
 from .support.service import Service, configured
@@ -253,6 +255,7 @@ def raw() -> Iterator[Raw]:
 def told(raw: Raw) -> Iterator[Raw]:
     yield raw
     raw.code = raw.detail = None
+    raw.results = []
 
 
 def test_every_reason_of_the_service_is_known_and_has_a_code() -> None:
@@ -361,14 +364,75 @@ async def test_a_status_without_a_detail_is_told_by_its_code(
             assert caught.value.reason is of_write
 
 
-async def test_a_reason_of_a_newer_service_counts_as_not_known(kind: Kind, told: Raw) -> None:
+async def test_a_reason_of_a_newer_service_survives_with_its_code(kind: Kind, told: Raw) -> None:
     told.code = grpc.StatusCode.FAILED_PRECONDITION
-    told.detail = state_pb2.ErrorDetail(reason=99, metadata={"new": "fact"})  # type: ignore[arg-type]
-    async with opened(kind, told.url, retry=Retry(attempts=1)) as client:
+    told.detail = state_pb2.ErrorDetail(reason=99, metadata={"new": "fact"}, message="in a batch")  # type: ignore[arg-type]
+    told.carried.clear()
+    async with opened(kind, told.url, retry=Retry(attempts=3, base=0.001)) as client:
         with pytest.raises(WorkflowStateError) as caught:
             await client.set_state("s", "k", 1)
-    assert caught.value.reason is Reason.OUTCOME_UNKNOWN
-    assert caught.value.metadata == {"new": "fact"}
+        error = caught.value
+        assert (error.reason, error.code) == ("UNKNOWN_99", grpc.StatusCode.FAILED_PRECONDITION)
+        assert str(error) == "UNKNOWN_99: what the service says"
+        assert error.metadata == {"new": "fact"}
+        assert len(told.carried) == 1
+        for same in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+            assert (same.reason, same.code) == (error.reason, error.code)
+        # Of a write that is unavailable for a reason not known nobody can say whether it was done.
+        told.code = grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(WorkflowStateError) as caught:
+            await client.set_state("s", "k", 1)
+        assert caught.value.reason is Reason.OUTCOME_UNKNOWN
+        assert len(told.carried) == 4
+        with pytest.raises(WorkflowStateError) as caught:
+            await client.get_state("s", "k")
+        assert caught.value.reason == "UNKNOWN_99"
+        told.code = None
+        told.results = [service_pb2.Result(error=told.detail)]
+        [result] = await client.batch([GetState("s", "k")])
+    assert isinstance(result, WorkflowStateError)
+    assert (result.reason, result.message) == ("UNKNOWN_99", "in a batch")
+
+
+async def test_a_result_of_a_newer_kind_says_nothing_of_its_operation(kind: Kind, told: Raw) -> None:
+    told.results = [service_pb2.Result(), service_pb2.Result()]
+    async with opened(kind, told.url) as client:
+        results: list[Any] = await client.batch([GetState("s", "k"), SetState("s", "k", 1)])
+    assert [result.reason for result in results] == [Reason.STORE_UNAVAILABLE, Reason.OUTCOME_UNKNOWN]
+    assert all(result.message for result in results)
+
+
+@pytest.mark.parametrize("reason", [Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED, Reason.RATE_LIMITED])
+async def test_a_refusal_leaves_what_an_earlier_connection_of_a_pipeline_took_in_doubt(
+    kind: Kind, told: Raw, reason: Reason
+) -> None:
+    told.code = CODE_OF_REASON[reason]
+    told.detail = state_pb2.ErrorDetail(reason=state_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"))
+    told.results = [service_pb2.Result()]
+    write: Operation = SetState("s", "k", 1)
+    read: Operation = GetState("s", "k")
+    async with opened(kind, told.url, retry=Retry(attempts=3, base=0.001)) as client:
+        for losses, answers, operations, final in (
+            (1, 0, [write], Reason.OUTCOME_UNKNOWN),
+            # What was answered is in no doubt, nor is what nobody took, nor what only reads.
+            (1, 1, [write, read], reason),
+            (0, 0, [write], reason),
+            (1, 0, [read], reason),
+        ):
+            told.losses, told.answers = losses, answers
+            pipeline = client.pipeline([[operation] for operation in operations])
+            for _ in range(answers):
+                assert len(await pipeline.__anext__()) == 1
+            with pytest.raises(WorkflowStateError) as caught:
+                await pipeline.__anext__()
+            assert caught.value.reason is final
+            assert caught.value.__cause__ is not None
+
+
+def test_a_reason_that_is_none_is_refused() -> None:
+    for name in ("", "UNKNOWN", "UNKNOWN_x", "NEWER", 99):
+        with pytest.raises(ValueError, match="is not a valid Reason"):
+            Reason(name)
 
 
 async def test_messages_and_kinds_of_a_newer_service_do_no_harm(kind: Kind, told: Raw) -> None:

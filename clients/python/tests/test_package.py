@@ -57,6 +57,19 @@ def test_the_version_is_the_services() -> None:
     assert re.findall(r'^version = "(.+)"$', project, re.MULTILINE) == [package["version"]]
 
 
+@pytest.mark.parametrize("script", ["build.sh", "check.sh"])
+def test_the_client_is_left_out_where_there_is_no_venv(tmp_path: Path, script: str) -> None:
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\necho "No module named ensurepip" >&2\nexit 1\n', encoding="utf-8")
+    python.chmod(0o700)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [ROOT / script], capture_output=True, text=True, check=False, timeout=60, env=environment
+    )
+    assert done.returncode == 3
+    assert done.stderr == "left out: python3 3.10 or newer with venv not found\n"
+
+
 def test_the_programs_of_the_readme_print_what_it_says() -> None:
     programs = blocks("python")
     assert len(programs) >= 6

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status};
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::failure;
 use crate::proto::workflow_state_service_client::WorkflowStateServiceClient;
 use crate::settings::Settings;
@@ -91,7 +91,7 @@ impl Channel {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            unknown |= failure.reason() == Reason::OutcomeUnknown;
+            unknown |= message.writes() && failure::leaves_open(&failure);
             let pause = retry.pause(attempt);
             let over = attempt >= retry.attempts || Instant::now() + pause >= deadline;
             if over || !failure::is_unavailable(&failure) {

@@ -203,7 +203,8 @@ impl Error {
         &self.0.metadata
     }
 
-    /// Every check that did not hold; empty unless the reason is [`Reason::RevisionMismatch`].
+    /// Every check that did not hold; empty unless the reason is [`Reason::RevisionMismatch`]. Of very many
+    /// the first: metadata `failed_checks` says how many there were then.
     pub fn failed_checks(&self) -> &[FailedCheck] {
         &self.0.failed_checks
     }

@@ -53,9 +53,9 @@ fn detail_of(status: &Status) -> Option<ErrorDetail> {
     ErrorDetail::decode(detail.value.as_slice()).ok()
 }
 
-/// Whether there was no connection to send it on.
-fn was_not_sent(status: &Status) -> bool {
-    let mut cause = std::error::Error::source(status);
+/// Whether there was no connection to send it on, by what lies under the failure.
+pub(crate) fn was_not_sent(failure: &dyn std::error::Error) -> bool {
+    let mut cause = failure.source();
     while let Some(error) = cause {
         if error.is::<ConnectError>() {
             return true;
@@ -92,15 +92,27 @@ fn unknown() -> Error {
 
 /// The failure of a write of which an earlier attempt may have been done.
 pub(crate) fn still_unknown(failure: Error) -> Error {
-    // These are decided before the service looks at a request id: they don't say how an earlier attempt
-    // ended.
-    let is_before_the_store =
-        matches!(failure.reason(), Reason::Unauthenticated | Reason::PermissionDenied | Reason::RateLimited);
-    let says = !is_unavailable(&failure) && !is_before_the_store;
-    if says || failure.reason() == Reason::OutcomeUnknown {
+    if says_of_earlier(&failure) || failure.reason() == Reason::OutcomeUnknown {
         return failure;
     }
     unknown().because(failure)
+}
+
+/// Whether what a write failed with is also about an earlier attempt of it.
+pub(crate) fn says_of_earlier(failure: &Error) -> bool {
+    // These are decided before the service looks at a request id.
+    let is_before_the_store =
+        matches!(failure.reason(), Reason::Unauthenticated | Reason::PermissionDenied | Reason::RateLimited);
+    !is_unavailable(failure) && !is_before_the_store
+}
+
+/// Whether a write that failed so may have been done: also for a reason that is not known here.
+pub(crate) fn leaves_open(failure: &Error) -> bool {
+    match failure.reason() {
+        Reason::OutcomeUnknown => true,
+        Reason::Unrecognized(_) => is_unavailable(failure),
+        _ => false,
+    }
 }
 
 /// Whether it may go better when tried again.

@@ -30,6 +30,7 @@ where
         fault: None,
         waiting: VecDeque::new(),
         sent: 0,
+        doubtful: 0,
         connection: None,
         failures: 0,
     };
@@ -48,6 +49,8 @@ struct Pipeline {
     waiting: VecDeque<PipelineRequest>,
     /// How many of them the connection has taken.
     sent: usize,
+    /// How many of them a connection that was lost had taken, so that they may be done.
+    doubtful: usize,
     connection: Option<Connection>,
     /// Connections in a row that answered nothing.
     failures: u32,
@@ -81,17 +84,24 @@ impl Pipeline {
                     self.failures = 0;
                     return self.answered(answer).map(Some);
                 }
-                // There was nothing to send after all, or the service has ended the stream.
-                Ok(None) if self.waiting.is_empty() => continue,
+                // There was nothing to send after all.
+                Ok(None) if self.waiting.is_empty() && self.source.is_done() => continue,
+                // The service has ended the stream.
                 Ok(None) => failure::unreachable(),
-                Err(failure) if !failure::is_unavailable(&failure) => return Err(failure),
+                Err(failure) if failure::says_of_earlier(&failure) => return Err(failure),
+                Err(failure) if !failure::is_unavailable(&failure) => {
+                    return Err(self.unanswered(failure, self.doubtful));
+                }
                 Err(failure) => failure,
             };
+            if !failure::was_not_sent(&failure) {
+                self.doubtful = self.doubtful.max(self.sent);
+            }
             (self.connection, self.sent) = (None, 0);
             self.failures += 1;
             let retry = self.channel.settings().retry;
             if self.failures >= retry.attempts {
-                return Err(self.unanswered(failure));
+                return Err(self.unanswered(failure, self.waiting.len()));
             }
             sleep(retry.pause(self.failures)).await;
         }
@@ -162,12 +172,13 @@ impl Pipeline {
             return Err(Error::new(Reason::StoreUnavailable, "The service answered what was not asked."));
         };
         self.sent -= 1;
+        self.doubtful = self.doubtful.saturating_sub(1);
         operations::answers(answer.results, &request.operations)
     }
 
-    /// The error of a pipeline that is given up.
-    fn unanswered(&self, failure: Error) -> Error {
-        if !self.waiting.iter().any(|request| any_writes(&request.operations)) {
+    /// The error of a pipeline that ends when so many batches may be done.
+    fn unanswered(&self, failure: Error, doubtful: usize) -> Error {
+        if !self.waiting.iter().take(doubtful).any(|request| any_writes(&request.operations)) {
             return failure;
         }
         Error::new(

@@ -23,9 +23,9 @@ const EXPECTED: &str = "expected one such as http://127.0.0.1:7410 or https://st
 pub struct Retry {
     /// How often a call is tried in all, 1 or more.
     pub attempts: u32,
-    /// The longest pause before the second attempt; it doubles with each.
+    /// The longest pause before the second attempt, more than 0; it doubles with each.
     pub base: Duration,
-    /// The longest pause.
+    /// The longest pause, more than 0.
     pub most: Duration,
 }
 
@@ -182,7 +182,13 @@ impl Builder {
     }
 
     fn settings(self) -> Result<Settings, Error> {
-        for (field, span) in [("timeout", self.timeout), ("silence", self.silence)] {
+        let spans = [
+            ("timeout", self.timeout),
+            ("silence", self.silence),
+            ("retry.base", self.retry.base),
+            ("retry.most", self.retry.most),
+        ];
+        for (field, span) in spans {
             if span.is_zero() {
                 return Err(Error::invalid(field, format!("{field} must be more than 0.")));
             }

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from . import _wire
-from .errors import Reason, WorkflowStateError
+from .errors import CODE_OF_REASON, Reason, WorkflowStateError
 from .proto import state_pb2
 
 _DETAILS = "grpc-status-details-bin"
@@ -48,7 +48,7 @@ def _failure_of(error: BaseException, *, write: bool) -> WorkflowStateError:
         status = cast(grpc.Call, error)
         detail = _detail_of(status)
         if detail is not None:
-            return _wire.error_of(detail, status.details() or "The call has failed.", unsaid)
+            return _wire.error_of(detail, status.details() or "The call has failed.", status.code())
         reason = _REASON_OF_CODE.get(status.code())
         if reason is not None:
             return WorkflowStateError(reason, status.details() or "The service refused the call.")
@@ -66,7 +66,7 @@ def _failure_of(error: BaseException, *, write: bool) -> WorkflowStateError:
 
 
 def _detail_of(status: grpc.Call) -> state_pb2.ErrorDetail | None:
-    """The ErrorDetail in the status, a google.rpc.Status in the trailers."""
+    """The ErrorDetail in the status, a google.rpc.Status in the trailers; None also if it gives no reason."""
     for name, value in status.trailing_metadata() or ():
         if name != _DETAILS or not isinstance(value, bytes):
             continue
@@ -76,7 +76,7 @@ def _detail_of(status: grpc.Call) -> state_pb2.ErrorDetail | None:
             for field in map(fields.__getitem__, range(len(fields))):
                 if field.field_number == _DETAILS_FIELD:
                     detail = state_pb2.ErrorDetail()
-                    if Any.FromString(field.data).Unpack(detail):
+                    if Any.FromString(field.data).Unpack(detail) and detail.reason:
                         return detail
         except (DecodeError, TypeError):
             continue
@@ -104,8 +104,7 @@ def closed(*, write: bool = False) -> WorkflowStateError:
 
 def still_unknown(failure: WorkflowStateError) -> WorkflowStateError:
     """The failure of a write of which an earlier attempt may have been done."""
-    is_unavailable = failure.code is grpc.StatusCode.UNAVAILABLE
-    says = not is_unavailable and failure.reason not in _BEFORE_THE_STORE
+    says = not is_unavailable(failure) and failure.reason not in _BEFORE_THE_STORE
     if says or failure.reason is Reason.OUTCOME_UNKNOWN:
         return failure
     unknown = WorkflowStateError(
@@ -113,6 +112,12 @@ def still_unknown(failure: WorkflowStateError) -> WorkflowStateError:
     )
     unknown.__cause__ = failure
     return unknown
+
+
+def leaves_open(failure: WorkflowStateError) -> bool:
+    """Whether a write that failed so may have been done: also for a reason that is not known here."""
+    is_unknown = is_unavailable(failure) and failure.reason not in CODE_OF_REASON
+    return is_unknown or failure.reason is Reason.OUTCOME_UNKNOWN
 
 
 def is_unavailable(failure: WorkflowStateError) -> bool:

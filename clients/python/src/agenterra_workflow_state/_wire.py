@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import StatusCode
 
 from .errors import FailedCheck, Reason, WorkflowStateError, invalid
 from .nouns import (
@@ -232,13 +233,14 @@ def deletion_of(message: service_pb2.DeleteStateResponse) -> Deletion:
     return Deletion(message.deleted, message.revision)
 
 
-def error_of(detail: state_pb2.ErrorDetail, message: str, unknown: Reason) -> WorkflowStateError:
-    """The error that a detail describes; `unknown` stands for a reason that this client does not know."""
+def error_of(detail: state_pb2.ErrorDetail, message: str, code: StatusCode) -> WorkflowStateError:
+    """The error that a detail describes. A reason that this client does not know keeps its number, and the code."""
     names = state_pb2.ErrorReason.DESCRIPTOR.values_by_number
     name = names[detail.reason].name.removeprefix("ERROR_REASON_") if detail.reason in names else ""
     return WorkflowStateError(
-        Reason(name) if name in Reason.__members__ else unknown,
+        Reason(name if name in Reason.__members__ else f"UNKNOWN_{detail.reason}"),
         message,
+        code=code,
         metadata=dict(detail.metadata),
         failed_checks=tuple(
             FailedCheck(check.key, check.if_revision, check.actual_revision) for check in detail.failed_checks

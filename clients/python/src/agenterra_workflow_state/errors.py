@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,9 +11,14 @@ from typing import Any
 
 from grpc import StatusCode
 
+_UNKNOWN = re.compile(r"UNKNOWN_-?[0-9]+")
+
 
 class Reason(str, Enum):
-    """Why a call failed: a closed set, the same in every language. A reason equals its name as text."""
+    """Why a call failed: a closed set, the same in every language. A reason equals its name as text.
+
+    A newer service can have further ones: those come as `UNKNOWN_` and their number.
+    """
 
     INVALID_SESSION_ID = "INVALID_SESSION_ID"
     """A session id is empty, too long or ill-formed."""
@@ -67,6 +73,14 @@ class Reason(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+    @classmethod
+    def _missing_(cls, value: object) -> Reason | None:
+        if not isinstance(value, str) or not _UNKNOWN.fullmatch(value):
+            return None
+        reason = str.__new__(cls, value)
+        reason._name_ = reason._value_ = value
+        return reason
 
 
 #: The status code of each reason.
@@ -135,9 +149,11 @@ class WorkflowStateError(Exception):
         *,
         metadata: Mapping[str, str] | None = None,
         failed_checks: tuple[FailedCheck, ...] = (),
+        code: StatusCode = StatusCode.UNKNOWN,
     ) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+        self._code = CODE_OF_REASON.get(reason, code)
         self.message = message
         self.metadata = dict(metadata or {})
         self.failed_checks = failed_checks
@@ -145,17 +161,21 @@ class WorkflowStateError(Exception):
     @property
     def code(self) -> StatusCode:
         """The gRPC status code that belongs to the reason."""
-        return CODE_OF_REASON[self.reason]
+        return self._code
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception is pickled by its `args`, which are not those of `__init__` here.
-        return _remade, (self.reason, self.message, dict(self.metadata), self.failed_checks)
+        return _remade, (self.reason, self.message, dict(self.metadata), self.failed_checks, self._code)
 
 
 def _remade(
-    reason: Reason, message: str, metadata: Mapping[str, str], failed_checks: tuple[FailedCheck, ...]
+    reason: Reason,
+    message: str,
+    metadata: Mapping[str, str],
+    failed_checks: tuple[FailedCheck, ...],
+    code: StatusCode,
 ) -> WorkflowStateError:
-    return WorkflowStateError(reason, message, metadata=metadata, failed_checks=failed_checks)
+    return WorkflowStateError(reason, message, metadata=metadata, failed_checks=failed_checks, code=code)
 
 
 def invalid(field: str, message: str, reason: Reason = Reason.INVALID_REQUEST) -> WorkflowStateError:

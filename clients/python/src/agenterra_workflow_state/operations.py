@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf import struct_pb2
+from grpc import StatusCode
 
 from . import _requests, _wire
 from .errors import Reason, WorkflowStateError, invalid
@@ -201,20 +202,25 @@ def writes(operations: Iterable[service_pb2.Operation]) -> bool:
     )
 
 
+def _unsaid(operations: Iterable[service_pb2.Operation]) -> Reason:
+    """The reason of operations whose end is not known."""
+    return Reason.OUTCOME_UNKNOWN if writes(operations) else Reason.STORE_UNAVAILABLE
+
+
 def results_from_wire(
     results: Iterable[service_pb2.Result], operations: Sequence[service_pb2.Operation]
 ) -> list[Result]:
     """The results of a batch, one for each operation."""
-    read = [_from_wire(result) for result in results]
+    read = list(results)
     if len(read) != len(operations):
         raise WorkflowStateError(
-            Reason.OUTCOME_UNKNOWN if writes(operations) else Reason.STORE_UNAVAILABLE,
+            _unsaid(operations),
             "The service's answer has not one result for each operation.",
         )
-    return read
+    return list(map(_from_wire, read, operations))
 
 
-def _from_wire(result: service_pb2.Result) -> Result:
+def _from_wire(result: service_pb2.Result, operation: service_pb2.Operation) -> Result:
     kind = result.WhichOneof("result")
     if kind == "get_state":
         return _wire.entry_of(result.get_state.entry) if result.get_state.HasField("entry") else None
@@ -228,4 +234,9 @@ def _from_wire(result: service_pb2.Result) -> Result:
         return (
             _wire.session_of(result.get_session.session) if result.get_session.HasField("session") else None
         )
-    return _wire.error_of(result.error, result.error.message, Reason.STORE_UNAVAILABLE)
+    if result.error.reason:
+        return _wire.error_of(result.error, result.error.message, StatusCode.UNKNOWN)
+    return WorkflowStateError(
+        _unsaid([operation]),
+        "The service's answer to the operation is of a kind that this client does not know.",
+    )

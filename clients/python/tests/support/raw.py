@@ -15,13 +15,18 @@ from agenterra_workflow_state.proto import service_pb2, service_pb2_grpc, state_
 
 
 class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
-    """Answers GetState and SetState with a status, and keeps what calls carried."""
+    """Answers calls with a status, and keeps what they carried."""
 
     def __init__(self) -> None:
         self.code: grpc.StatusCode | None = None
         #: What it answers with before `code`, one after the other.
         self.first: list[grpc.StatusCode] = []
         self.detail: state_pb2.ErrorDetail | bytes | None = None
+        #: What a batch is answered with.
+        self.results: list[service_pb2.Result] = []
+        #: How many pipelines are lost when they have answered `answers` batches, before one ends with `code` at once.
+        self.losses = 0
+        self.answers = 0
         self.lock = threading.Lock()
         self.carried: list[dict[str, str | bytes]] = []
         self.url = ""
@@ -35,6 +40,22 @@ class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
         return service_pb2.SetStateResponse(
             entry=state_pb2.Entry(key=request.key, value=request.value, revision=1)
         )
+
+    def Batch(self, request: Any, context: grpc.ServicerContext) -> service_pb2.BatchResponse:  # noqa: N802
+        self._answer(context)
+        return service_pb2.BatchResponse(results=self.results)
+
+    def Pipeline(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        with self.lock:
+            self.losses -= 1
+            is_lost = self.losses >= 0
+        if is_lost:
+            for _ in range(self.answers):
+                next(requests)
+                yield service_pb2.PipelineResponse(results=self.results)
+            next(requests)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+        self._answer(context)
 
     def WatchSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         self._answer(context)

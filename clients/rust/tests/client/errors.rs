@@ -3,7 +3,8 @@
 use std::error::Error as _;
 
 use agenterra_workflow_state::proto::ErrorReason;
-use agenterra_workflow_state::{Client, Code, Reason};
+use agenterra_workflow_state::{Client, Code, GetState, Operation, Reason, SetState, StreamExt};
+use futures_util::stream;
 use serde_json::json;
 use tonic::Status;
 
@@ -43,15 +44,16 @@ async fn an_error_of_the_service_has_its_reason_code_and_facts() {
 }
 
 #[tokio::test]
-async fn every_one_of_many_failed_checks_is_named() {
+async fn of_very_many_failed_checks_the_first_are_named_and_all_are_counted() {
     let service = Service::shared();
     let client = service.client();
     let id = unique("checks");
-    let commit =
-        (0..300).fold(client.commit(&id), |commit, n| commit.check(format!("{n}-{}", "k".repeat(100)), 1));
-    // More than HTTP libraries take in headers unless they are told.
+    let keys: Vec<_> = (0..300).map(|n| format!("{n}-{}", "k".repeat(100))).collect();
+    let commit = keys.iter().fold(client.commit(&id), |commit, key| commit.check(key, 1));
     let error = commit.set("k", 1).await.unwrap_err();
-    assert_eq!(error.failed_checks().len(), 300, "{error:?}");
+    let named: Vec<_> = error.failed_checks().iter().map(|check| &check.key).collect();
+    assert!(named.len() > 20 && named.iter().zip(&keys).all(|(named, key)| *named == key), "{named:?}");
+    assert_eq!(error.metadata()["failed_checks"], "300");
 }
 
 #[test]
@@ -110,8 +112,11 @@ async fn a_reason_of_a_newer_service_survives_with_the_code_of_the_status() {
     assert_eq!(raw.carried().len(), 1);
     let (raw, url) = Raw::saying([detailed(Code::Unavailable, 99)]).await;
     let client = Client::builder(url).retry(retries(3)).build().unwrap();
-    assert_eq!(reason(client.set_state("s", "k", 1).await), Reason::Unrecognized(99));
+    assert_eq!(reason(client.get_entry("s", "k").await), Reason::Unrecognized(99));
     assert_eq!(raw.carried().len(), 3);
+    // Of a write that is unavailable for a reason not known nobody can say whether it was made.
+    assert_eq!(reason(client.set_state("s", "k", 1).await), Reason::OutcomeUnknown);
+    assert_eq!(raw.carried().len(), 6);
 }
 
 /// The first attempt may have been done: what the second says counts only if it is about the first, too.
@@ -134,7 +139,27 @@ async fn what_a_retry_says_counts_only_if_it_is_about_the_first_attempt_too() {
         let (_, url) = Raw::saying(statuses()).await;
         let client = Client::builder(url).retry(retries(2)).build().unwrap();
         assert_eq!(reason(client.get_entry("s", "k").await), Reason::of(second), "{second:?}");
+        // So it is with what a connection of a pipeline has taken, and the next one fails with.
+        let write = || SetState::new("s", "k", 1).into();
+        assert_eq!(end_of_pipeline(statuses(), write()).await, expected, "{second:?}");
+        let read = GetState::new("s", "k").into();
+        assert_eq!(end_of_pipeline(statuses(), read).await, Reason::of(second), "{second:?}");
+        if expected != Reason::of(second) && second != ErrorReason::StoreUnavailable {
+            // No connection before had it.
+            let first = [detailed(Code::Aborted, second as i32)];
+            assert_eq!(end_of_pipeline(first, write()).await, Reason::of(second), "{second:?}");
+        }
     }
+}
+
+/// What a pipeline of that one operation fails with when its connections end so, one after the other.
+async fn end_of_pipeline(statuses: impl IntoIterator<Item = Status>, operation: Operation) -> Reason {
+    let (_, url) = Raw::saying(statuses).await;
+    let client = Client::builder(url).retry(retries(2)).build().unwrap();
+    let mut pipeline = client.pipeline(stream::iter([vec![operation]]));
+    let end = reason(pipeline.next().await.unwrap());
+    assert!(pipeline.next().await.is_none());
+    end
 }
 
 trait Of {
@@ -169,7 +194,7 @@ async fn a_service_that_stops_says_so_to_who_watches_all_sessions() {
     let client = service.client();
     let mut watch = client.watch_sessions().await.unwrap();
     let stopping = tokio::task::spawn_blocking(move || service.stop());
-    let error = futures_util::StreamExt::next(&mut watch).await.unwrap().unwrap_err();
+    let error = watch.next().await.unwrap().unwrap_err();
     assert!(matches!(error.reason(), Reason::ShuttingDown | Reason::StoreUnavailable), "{error}");
     drop((watch, client));
     stopping.await.unwrap();

@@ -57,13 +57,17 @@ fn a_url_that_is_none_is_refused_without_repeating_it() {
 fn wrong_options_are_refused_by_name() {
     let client = || Client::builder("http://localhost");
     let none = Retry { attempts: 0, ..Retry::default() };
-    let cases: [(&str, Builder); 14] = [
+    let at_once = Retry { base: Duration::ZERO, ..Retry::default() };
+    let never_longer = Retry { most: Duration::ZERO, ..Retry::default() };
+    let cases: [(&str, Builder); 16] = [
         ("url", client().root_certificates("x")),
         ("url", client().client_certificate("x", "y")),
         ("root_certificates", Client::builder("https://localhost").client_certificate("x", "y")),
         ("timeout", client().timeout(Duration::ZERO)),
         ("silence", client().silence(Duration::ZERO)),
         ("retry.attempts", client().retry(none)),
+        ("retry.base", client().retry(at_once)),
+        ("retry.most", client().retry(never_longer)),
         ("metadata", client().metadata("Upper", "x")),
         ("metadata", client().metadata("grpc-x", "x")),
         ("metadata", client().metadata("x", "line\nbreak")),

@@ -1,8 +1,9 @@
 //! Watches and pipelines.
 
 use std::future::ready;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use agenterra_workflow_state::{
@@ -12,8 +13,10 @@ use agenterra_workflow_state::{
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
+use tonic::Status;
 
 use crate::support::proxy::Proxy;
+use crate::support::raw::Raw;
 use crate::support::{NOWHERE, Service, reason, retries, unique};
 
 type Watch = BoxStream<'static, Result<WatchMessage, Error>>;
@@ -254,6 +257,24 @@ async fn a_pipeline_gives_up_when_nothing_is_answered() {
     let mut writes = client.pipeline(stream::iter(counting(&unique("unknown"), 3)));
     assert_eq!(reason(writes.next().await.unwrap()), Reason::OutcomeUnknown);
     assert!(writes.next().await.is_none());
+}
+
+#[test]
+fn a_pipeline_that_waits_for_its_source_connects_anew_when_the_service_ends_it() {
+    let (tell, told) = mpsc::channel();
+    // In a thread of its own: one that never waits could not be stopped.
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ended = runtime.block_on(async {
+            let (raw, url) = Raw::saying([Status::ok("")]).await;
+            let client = Client::builder(url).retry(retries(3)).build().unwrap();
+            let end = client.pipeline(stream::pending()).next().await.unwrap();
+            (reason(end), raw.carried().len())
+        });
+        tell.send(ended).unwrap();
+    });
+    let ended = told.recv_timeout(Duration::from_secs(10)).expect("it gives up");
+    assert_eq!(ended, (Reason::StoreUnavailable, 3));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ import grpc
 
 from .. import _failures
 from .._settings import no_metadata, seconds
-from ..errors import Reason, WorkflowStateError
+from ..errors import WorkflowStateError
 from . import io
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Channel:
                 return await io.answer(method, request, timeout=left, metadata=metadata, closed=self.closed)
             except Exception as error:
                 failure = self.failure(error, write=write and sent)
-            unknown = unknown or failure.reason is Reason.OUTCOME_UNKNOWN
+            unknown = unknown or (write and _failures.leaves_open(failure))
             pause = self.settings.retry.pause(attempt)
             over = (
                 self.closed.is_set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import _failures
@@ -56,7 +57,7 @@ class AsyncPipeline(AsyncStreaming["list[Result]"]):
                 raise NoMore
             self._failures += 1
             if self._failures >= self._channel.settings.retry.attempts:
-                raise self._outbox.unanswered(failure or _failures.unreachable())
+                raise await self._outbox.unanswered(failure or _failures.unreachable())
             await self._stopped.wait(self._channel.settings.retry.pause(self._failures))
 
     async def _answer(self) -> tuple[service_pb2.PipelineResponse | None, WorkflowStateError | None]:
@@ -76,12 +77,12 @@ class AsyncPipeline(AsyncStreaming["list[Result]"]):
             return None, None
         self._stream = None
         if self._stopped.is_set() or not _failures.is_unavailable(failure):
-            raise failure
+            raise await self._outbox.unanswered(failure)
         return None, failure
 
     async def _open(self) -> io.Stream[service_pb2.PipelineResponse]:
-        metadata = await self._channel.metadata()
         messages: Any = self._outbox.messages(await self._outbox.connect())
+        metadata = await self._channel.metadata()
         return io.Stream(self._channel.connection.stub.Pipeline(messages, metadata=metadata))
 
 
@@ -94,6 +95,8 @@ class Outbox:
         self._sent: deque[service_pb2.PipelineRequest] = deque()
         # How many of them the connection of the moment has taken.
         self._taken = 0
+        # How many of them, from the oldest on, a connection before it has taken: they may be done.
+        self._doubtful = 0
         self._connection = 0
         self._ended = False
         self._stopped = False
@@ -126,6 +129,7 @@ class Outbox:
         """Has the connection of the moment take no more; gives the number of the next."""
         async with self._changed:
             self._connection += 1
+            self._doubtful = max(self._doubtful, self._taken)
             self._taken = 0
             self._changed.notify_all()
             return self._connection
@@ -151,6 +155,7 @@ class Outbox:
                 raise WorkflowStateError(Reason.STORE_UNAVAILABLE, "The service answered what was not asked.")
             oldest = self._sent.popleft()
             self._taken -= 1
+            self._doubtful = max(self._doubtful - 1, 0)
         return results_from_wire(answer.results, oldest.operations)
 
     def stop(self) -> None:
@@ -159,10 +164,15 @@ class Outbox:
         self._connection += 1
         io.wake(self._changed)
 
-    def unanswered(self, failure: WorkflowStateError) -> WorkflowStateError:
+    async def unanswered(self, failure: WorkflowStateError) -> WorkflowStateError:
         """The error of a pipeline that is given up."""
-        if not any(writes(request.operations) for request in self._sent):
+        if _failures.still_unknown(failure) is failure:
             return failure
+        async with self._changed:
+            # Unless it is unavailable, the service refused to look at what this connection sent.
+            count = len(self._sent) if _failures.is_unavailable(failure) else self._doubtful
+            if not any(writes(request.operations) for request in islice(self._sent, count)):
+                return failure
         unknown = WorkflowStateError(
             Reason.OUTCOME_UNKNOWN,
             "Writes without an answer may or may not have happened; send them again with the same request ids.",

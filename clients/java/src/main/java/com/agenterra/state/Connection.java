@@ -118,7 +118,7 @@ final class Connection {
       } catch (StatusRuntimeException error) {
         failure = failure(error.getStatus(), error.getTrailers(), isWrite && sending.began);
       }
-      unknown |= failure.reason() == Reason.OUTCOME_UNKNOWN;
+      unknown |= isWrite && Failures.leavesOpen(failure);
       Duration pause = settings.retry().pause(attempt);
       boolean isOver =
           isClosed()
@@ -136,6 +136,11 @@ final class Connection {
   /** Begins a call that streams. */
   <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method) {
     return channel.newCall(method, options());
+  }
+
+  /** Begins a call that streams, and says there whether it was given to a connection. */
+  <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method, Sending sending) {
+    return channel.newCall(method, options().withStreamTracerFactory(sending));
   }
 
   /**
@@ -201,8 +206,12 @@ final class Connection {
   }
 
   /** Whether a call was given to a connection: one that was not has certainly not been sent. */
-  private static final class Sending extends ClientStreamTracer.Factory {
+  static final class Sending extends ClientStreamTracer.Factory {
     private volatile boolean began;
+
+    boolean began() {
+      return began;
+    }
 
     @Override
     public ClientStreamTracer newClientStreamTracer(

@@ -120,6 +120,14 @@ final class Failures {
     return outcomeUnknown().causedBy(failure);
   }
 
+  /**
+   * Whether a write that failed so may have been done: also for a reason that is not known here.
+   */
+  static boolean leavesOpen(WorkflowStateException failure) {
+    return failure.reason() == Reason.OUTCOME_UNKNOWN
+        || failure.reason() == Reason.UNKNOWN && isUnavailable(failure);
+  }
+
   /** Whether it may go better when tried again. */
   static boolean isUnavailable(WorkflowStateException failure) {
     return failure.code() == Code.UNAVAILABLE;

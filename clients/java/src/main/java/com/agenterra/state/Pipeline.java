@@ -60,7 +60,23 @@ public final class Pipeline implements AutoCloseable {
     connection.onClose(end);
   }
 
-  private record Batch(PipelineRequest request, CompletableFuture<List<Result>> answer) {}
+  private static final class Batch {
+    private final PipelineRequest request;
+    private final CompletableFuture<List<Result>> answer = new CompletableFuture<>();
+
+    /** Whether a connection that was lost had taken it. */
+    private boolean mayBeDone;
+
+    Batch(PipelineRequest request) {
+      this.request = request;
+    }
+
+    void fail(WorkflowStateException why) {
+      boolean isWrite = Batches.isWrite(request.getOperationsList());
+      boolean isUnknown = isWrite && (mayBeDone || Failures.isUnavailable(why));
+      answer.completeExceptionally(isUnknown ? Failures.stillUnknown(why) : why);
+    }
+  }
 
   /**
    * Sends a batch. Waits while many are not answered, or while the connection takes no more.
@@ -73,7 +89,7 @@ public final class Pipeline implements AutoCloseable {
   public CompletableFuture<List<Result>> send(List<? extends Operation> operations) {
     PipelineRequest.Builder request = PipelineRequest.newBuilder();
     operations.forEach(operation -> request.addOperations(operation.toOperation()));
-    Batch batch = new Batch(request.build(), new CompletableFuture<>());
+    Batch batch = new Batch(request.build());
     synchronized (this) {
       while (ended == null && isFull() && mayWait()) {
         await();
@@ -152,11 +168,15 @@ public final class Pipeline implements AutoCloseable {
   }
 
   private synchronized void retry(WorkflowStateException failure) {
+    boolean wasTaken = stream != null && stream.sending.began();
     stream = null;
     failures++;
     if (!Failures.isUnavailable(failure) || failures >= connection.settings().retry().attempts()) {
       finish(failure);
       return;
+    }
+    if (wasTaken) {
+      unanswered.forEach(batch -> batch.mayBeDone = true);
     }
     isConnecting = true;
     long pause = connection.settings().retry().pause(failures).toNanos();
@@ -186,11 +206,7 @@ public final class Pipeline implements AutoCloseable {
     if (current != null) {
       current.call.cancel("The pipeline was closed.", null);
     }
-    for (Batch batch : left) {
-      boolean isUnknown =
-          Failures.isUnavailable(why) && Batches.isWrite(batch.request.getOperationsList());
-      batch.answer.completeExceptionally(isUnknown ? Failures.outcomeUnknown().causedBy(why) : why);
-    }
+    left.forEach(batch -> batch.fail(why));
   }
 
   private static void give(Batch batch, PipelineResponse response) {
@@ -204,8 +220,9 @@ public final class Pipeline implements AutoCloseable {
 
   /** One connection of the pipeline. */
   private final class Stream extends ClientCall.Listener<PipelineResponse> {
+    private final Connection.Sending sending = new Connection.Sending();
     private final ClientCall<PipelineRequest, PipelineResponse> call =
-        connection.stream(WorkflowStateServiceGrpc.getPipelineMethod());
+        connection.stream(WorkflowStateServiceGrpc.getPipelineMethod(), sending);
 
     @Override
     public void onReady() {

@@ -1,5 +1,6 @@
 package com.agenterra.state;
 
+import com.agenterra.state.v1.ErrorReason;
 import io.grpc.Status.Code;
 
 /** Why a call failed: a closed set, the same in every language. */
@@ -70,6 +71,11 @@ public enum Reason {
 
   Reason(Code code) {
     this.code = code;
+  }
+
+  /** Its number in the protocol; 0: it is {@link #UNKNOWN}. */
+  int number() {
+    return this == UNKNOWN ? 0 : ErrorReason.valueOf("ERROR_REASON_" + this).getNumber();
   }
 
   /** The gRPC status code that belongs to the reason. */

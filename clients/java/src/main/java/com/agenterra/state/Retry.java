@@ -7,8 +7,8 @@ import java.util.concurrent.ThreadLocalRandom;
  * How a call that failed with UNAVAILABLE is tried again.
  *
  * @param attempts how often a call is tried in all, 1 or more
- * @param base the longest pause before the second attempt; it doubles with each
- * @param most the longest pause
+ * @param base the longest pause before the second attempt, more than 0; it doubles with each
+ * @param most the longest pause, more than 0
  */
 public record Retry(int attempts, Duration base, Duration most) {
   /** Five attempts, with pauses from 50 ms to 2 s. */
@@ -35,8 +35,7 @@ public record Retry(int attempts, Duration base, Duration most) {
   /** How long to wait after so many attempts: exponential, with a random half. */
   Duration pause(int count) {
     double longest =
-        Math.min(most.toMillis(), base.toMillis() * Math.pow(2, Math.min(count - 1, 60)));
-    return Duration.ofNanos(
-        (long) (longest * 1e6 * ThreadLocalRandom.current().nextDouble(0.5, 1)));
+        Math.min(most.toNanos(), base.toNanos() * Math.pow(2, Math.min(count - 1, 60)));
+    return Duration.ofNanos((long) (longest * ThreadLocalRandom.current().nextDouble(0.5, 1)));
   }
 }

@@ -35,7 +35,11 @@ final class Updater {
             "An update's function can't update the same session: it would see it before the"
                 + " change.");
       }
-      turn.lock.lock();
+      try {
+        turn.lock.lockInterruptibly();
+      } catch (InterruptedException interrupted) {
+        throw Failures.interrupted();
+      }
       try {
         return attempt(sessionId, change, timeout);
       } finally {

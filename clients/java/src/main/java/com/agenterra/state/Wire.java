@@ -226,7 +226,8 @@ final class Wire {
                 new FailedCheck(check.getKey(), check.getIfRevision(), check.getActualRevision()));
     Reason reason = reason(detail);
     Code known = reason == Reason.UNKNOWN ? code : reason.code();
-    return new WorkflowStateException(reason, known, message, detail.getMetadataMap(), checks);
+    return new WorkflowStateException(
+        reason, detail.getReasonValue(), known, message, detail.getMetadataMap(), checks);
   }
 
   private static Reason reason(ErrorDetail detail) {

@@ -19,6 +19,9 @@ public class WorkflowStateException extends RuntimeException {
   /** Why the call failed. */
   private final Reason reason;
 
+  /** Its number. */
+  private final int number;
+
   /** Its status code. */
   private final Code code;
 
@@ -48,17 +51,19 @@ public class WorkflowStateException extends RuntimeException {
    */
   public WorkflowStateException(
       Reason reason, String message, Map<String, String> metadata, List<FailedCheck> failedChecks) {
-    this(reason, reason.code(), message, metadata, failedChecks);
+    this(reason, reason.number(), reason.code(), message, metadata, failedChecks);
   }
 
   WorkflowStateException(
       Reason reason,
+      int number,
       Code code,
       String message,
       Map<String, String> metadata,
       List<FailedCheck> checks) {
     super(message);
     this.reason = reason;
+    this.number = number;
     this.code = code;
     this.metadata = new TreeMap<>(metadata);
     this.failedChecks = new ArrayList<>(checks);
@@ -84,6 +89,14 @@ public class WorkflowStateException extends RuntimeException {
   }
 
   /**
+   * The reason's number in the protocol, which also tells apart reasons that are {@link
+   * Reason#UNKNOWN}.
+   */
+  public int reasonNumber() {
+    return number;
+  }
+
+  /**
    * The gRPC status code: that of the reason, or of a reason that is {@link Reason#UNKNOWN} the
    * service's.
    */
@@ -99,14 +112,18 @@ public class WorkflowStateException extends RuntimeException {
     return Collections.unmodifiableMap(metadata);
   }
 
-  /** Every check that did not hold; empty unless the reason is {@link Reason#REVISION_MISMATCH}. */
+  /**
+   * Every check that did not hold; empty unless the reason is {@link Reason#REVISION_MISMATCH}. Of
+   * very many the first: metadata {@code failed_checks} says how many there were then.
+   */
   public List<FailedCheck> failedChecks() {
     return Collections.unmodifiableList(failedChecks);
   }
 
-  /** The reason with the message. */
+  /** The reason with the message; a reason that is not known by its number. */
   @Override
   public String toString() {
-    return getClass().getName() + ": " + reason + ": " + getMessage();
+    String name = reason == Reason.UNKNOWN ? reason + "_" + number : reason.name();
+    return getClass().getName() + ": " + name + ": " + getMessage();
   }
 }

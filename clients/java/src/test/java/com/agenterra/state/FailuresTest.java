@@ -121,6 +121,7 @@ final class FailuresTest {
       WorkflowStateException error =
           assertThrows(WorkflowStateException.class, () -> client.getState("s", "k"));
       assertEquals(reason, error.reason());
+      assertEquals(ErrorReason.valueOf("ERROR_REASON_" + reason).getNumber(), error.reasonNumber());
       assertEquals(reason.code(), error.code());
       assertEquals("It is so.", error.getMessage());
       assertEquals(Map.of("fact", "so"), error.metadata());
@@ -141,6 +142,24 @@ final class FailuresTest {
       assertEquals(Code.DATA_LOSS, error.code());
       assertEquals("Something new.", error.getMessage());
       assertEquals(Map.of("limit", "3"), error.metadata());
+      assertEquals(999, error.reasonNumber());
+      assertTrue(error.toString().contains("UNKNOWN_999: Something new."), error.toString());
+    }
+  }
+
+  @Test
+  void aWriteThatIsUnavailableForAReasonNotKnownMayHaveBeenMade() {
+    RuntimeException failure =
+        FakeService.failure(
+            Code.UNAVAILABLE, "Newer.", ErrorDetail.newBuilder().setReasonValue(999).build());
+    assertEquals(Reason.OUTCOME_UNKNOWN, reasonOfWrite(failure, failure(Reason.RATE_LIMITED)));
+    RuntimeException[] failures = {failure, failure, failure, failure, failure};
+    assertEquals(Reason.OUTCOME_UNKNOWN, reasonOfWrite(failures));
+    try (FakeService fake = new FakeService(new Told(failures));
+        WorkflowStateClient client = quick(fake.url())) {
+      WorkflowStateException error =
+          assertThrows(WorkflowStateException.class, () -> client.getState("s", "k"));
+      assertEquals(Reason.UNKNOWN, error.reason());
     }
   }
 

@@ -117,6 +117,9 @@ final class OptionsTest {
       assertTrue(Arrays.stream(pauses).distinct().count() > 100);
     }
     assertTrue(retry.pause(Integer.MAX_VALUE).toMillis() <= 350);
+    Duration brief = Duration.ofNanos(1000);
+    long pause = new Retry(9, brief, brief).pause(3).toNanos();
+    assertTrue(pause >= 500 && pause <= 1000, () -> pause + " ns");
   }
 
   @Test

@@ -7,13 +7,18 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.agenterra.state.support.Service;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
@@ -213,6 +218,42 @@ final class UpdateTest {
     client.update(id, UpdateTest::increment);
     assertEquals(Optional.of(2L), client.getState(id, "n"));
     assertEquals(Optional.of(1L), client.getState(id + "-other", "n"));
+  }
+
+  @Test
+  void anInterruptedThreadWaitsNoLongerForItsTurn() throws Exception {
+    CountDownLatch began = new CountDownLatch(1);
+    CountDownLatch enough = new CountDownLatch(1);
+    CompletableFuture<Void> first =
+        CompletableFuture.runAsync(
+            () ->
+                client.update(
+                    id,
+                    draft -> {
+                      began.countDown();
+                      Connection.pause(enough, Duration.ofSeconds(30));
+                      increment(draft);
+                    }));
+    began.await();
+    CompletableFuture<Reason> reason = new CompletableFuture<>();
+    AtomicBoolean isInterrupted = new AtomicBoolean();
+    Thread second =
+        new Thread(
+            () -> {
+              WorkflowStateException error =
+                  assertThrows(
+                      WorkflowStateException.class, () -> client.update(id, UpdateTest::increment));
+              isInterrupted.set(Thread.currentThread().isInterrupted());
+              reason.complete(error.reason());
+            });
+    second.start();
+    second.interrupt();
+    assertEquals(Reason.STORE_UNAVAILABLE, reason.get(5, TimeUnit.SECONDS));
+    assertTrue(isInterrupted.get());
+    enough.countDown();
+    first.get();
+    client.update(id, UpdateTest::increment);
+    assertEquals(Optional.of(2L), client.getState(id, "n"));
   }
 
   @Test
