@@ -97,8 +97,10 @@ export interface RunningServer {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
-/** How long a peer has, at the end, to take what was sent. */
+/** How long a peer has, when the server stops, to take what was sent. */
 const LAST_BYTES_MS = 250;
+/** How long a peer has to take what was sent last on its connection. */
+const FAREWELL_MS = 2_000;
 
 /** Starts a server. Fails with the error of the operating system if it can't listen. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
@@ -182,6 +184,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     socket.setKeepAlive(true, pingIntervalMs);
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
+    // All was said: a peer that doesn't close its side is not waited for long.
+    socket.on("finish", () => setTimeout(() => socket.destroy(), FAREWELL_MS).unref());
   });
 
   const address = await listening(front, host, port).catch((error: unknown) => {

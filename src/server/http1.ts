@@ -94,6 +94,8 @@ export class Http1 {
    */
   #take(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
+    // One that waits, or is answered before it is read, may be broken off with nobody listening.
+    request.on("error", () => {});
     const behind = this.#behind.get(socket);
     if (behind === undefined) {
       this.#behind.set(socket, []);
@@ -115,7 +117,8 @@ export class Http1 {
 
   #next(socket: Socket): void {
     const next = this.#behind.get(socket)?.shift();
-    if (next === undefined || socket.destroyed) this.#behind.delete(socket);
+    // Not writable: what was answered last said that it is the last.
+    if (next === undefined || !socket.writable) this.#behind.delete(socket);
     else this.#begin(...next);
   }
 }

@@ -60,6 +60,8 @@ export class Http2 {
   readonly #streams = new InFlight();
   readonly #connections: Connections;
   #draining = false;
+  /** The socket whose session is being made. */
+  #accepted: Socket | undefined;
 
   constructor(options: Http2Options) {
     const { onRequest, fastPath, connections, maxConcurrentStreams, messageBytes, pingIntervalMs } = options;
@@ -101,7 +103,9 @@ export class Http2 {
   }
 
   accept(socket: Socket): void {
+    this.#accepted = socket;
     this.#server.emit("connection", socket);
+    this.#accepted = undefined;
   }
 
   /** Says GOAWAY: no more streams are taken; settles when those that are open have ended. */
@@ -114,16 +118,22 @@ export class Http2 {
   }
 
   #watch(session: ServerHttp2Session, pingIntervalMs: number): void {
+    // A session that has ended knows it no more, although the peer may keep it open.
+    const socket = this.#accepted;
     const connection = this.#connections.add(session, {
       retire: () => retire(session),
-      destroy: () => session.destroy(),
+      destroy: () => {
+        session.destroy();
+        socket?.destroy();
+      },
     });
     if (this.#draining) connection.retire();
     this.#sessions.add(session);
     let answered = true;
     const pings = setInterval(() => {
-      if (!answered) {
-        session.destroy();
+      // Of a session that has ended nothing can be asked: its peer has not closed the connection.
+      if (!answered || session.destroyed) {
+        connection.endings.destroy();
         return;
       }
       answered = false;

@@ -237,3 +237,98 @@ describe("requests that come one behind the other on a connection of HTTP/1.1", 
     await server.close();
   });
 });
+
+describe("a peer that doesn't close its side", () => {
+  const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  const SETTINGS = Buffer.from("000000040000000000", "hex");
+  const ACKNOWLEDGED = Buffer.from("000000040100000000", "hex");
+  const GOAWAY = Buffer.from("0000080700000000000000000000000000", "hex");
+
+  /** Speaks HTTP/2, and goes on listening whatever it hears. Gives how its connection is doing on the server's side. */
+  async function stubborn({ port }: { readonly port: number }, ...frames: readonly Buffer[]) {
+    const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+    onTestFinished(() => void socket.destroy());
+    socket.on("error", () => {}).resume();
+    await once(socket, "connect");
+    socket.write(Buffer.concat([PREFACE, SETTINGS, ACKNOWLEDGED, ...frames]));
+    return socket;
+  }
+
+  test("after its GOAWAY, is dropped when it should be asked whether it lives", async () => {
+    const server = await serving({ pingIntervalMs: 300 });
+    const socket = await stubborn(server, GOAWAY);
+    await once(socket, "end");
+    // To write to what is dropped is answered with a reset.
+    const lost = new Promise((resolve) => socket.once("close", resolve));
+    const writing = setInterval(() => socket.write(SETTINGS), 100);
+    onTestFinished(() => clearInterval(writing));
+    await lost;
+    const session = http2Session(server);
+    expect((await http2Request(session, grpc("GetState"), GET)).trailers["grpc-status"]).toBe("0");
+  });
+
+  test("when it was idle for too long, is dropped soon", async () => {
+    const server = await serving({ connections: { maxIdleMs: 200 } });
+    const socket = await stubborn(server);
+    await once(socket, "end");
+    const lost = new Promise((resolve) => socket.once("close", resolve));
+    const writing = setInterval(() => socket.write(SETTINGS), 100);
+    onTestFinished(() => clearInterval(writing));
+    await lost;
+  });
+});
+
+describe("requests of HTTP/1.1 that are broken off", () => {
+  test.each([
+    ["of a type that is not served", "POST", "GetState", "application/connect+proto"],
+    ["of a method that is not served", "PUT", "GetState", "application/json"],
+    ["of a stream", "POST", "Pipeline", "application/connect+proto"],
+  ])("behind another, %s, cost the server nothing", async (_, method, rpc, type) => {
+    const server = await serving();
+    const first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const second = `${method} ${pathOf(rpc)} HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\nContent-Length: 9\r\n\r\nabc`;
+    for (let n = 0; n < 10; n++) {
+      const socket = connect(server.port, "127.0.0.1");
+      socket.on("error", () => {}).resume();
+      socket.write(first + second);
+      await pause(20);
+      socket.destroy();
+      await pause(10);
+    }
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
+  });
+
+  test("behind an answer that is the last are not run", async () => {
+    const asked: string[] = [];
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+    const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+    const store = stubStore({
+      async getState({ sessionId, key }) {
+        // The store is asked whether it lives, too.
+        if (sessionId !== "s") return undefined;
+        asked.push(key);
+        begin();
+        await answered;
+        return undefined;
+      },
+    });
+    const server = await serving({ store });
+    const get = (key: string): string => {
+      const body = JSON.stringify({ sessionId: "s", key });
+      return `POST ${pathOf("GetState")} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    };
+    const socket = connect(server.port, "127.0.0.1");
+    let answers = "";
+    socket.on("data", (data) => {
+      answers += data;
+    });
+    socket.write(get("a") + get("b") + get("c"));
+    await begun;
+    const over = new Promise((resolve) => socket.once("close", resolve));
+    const closed = server.close();
+    answer();
+    await Promise.all([over, closed]);
+    expect(answers.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+    expect(asked).toEqual(["a", "b"]);
+  });
+});
