@@ -89,7 +89,7 @@ async function untilStopped(
   const { promise: signalled, resolve: onFirst } = Promise.withResolvers<void>();
   let signals = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    logger.info({ signal }, "stopping");
+    logger.debug({ signal }, "stopping");
     signals++;
     if (signals > 1) {
       process.exit(1);
