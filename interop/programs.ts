@@ -47,7 +47,7 @@ export const LANGUAGES: readonly Language[] = [
     command: [process.execPath, join(import.meta.dirname, "typescript.ts")],
   },
   { name: "python", title: "Python", protocols: ["grpc"], command: script("python") },
-  { name: "go", title: "Go", protocols: ["grpc", "connect"], command: script("go") },
+  { name: "go", title: "Go", protocols: ["grpc", "grpc-web", "connect"], command: script("go") },
   { name: "java", title: "Java", protocols: ["grpc"], command: script("java") },
   { name: "rust", title: "Rust", protocols: ["grpc"], command: script("rust") },
   { name: "cpp", title: "C++", protocols: ["grpc"], command: script("cpp") },

@@ -12,6 +12,8 @@ import { fastPath } from "./server/fast-path.ts";
 import { httpHandler } from "./server/http-handler.ts";
 import { Http1 } from "./server/http1.ts";
 import { Http2 } from "./server/http2.ts";
+import { withLocalHosts } from "./server/local-hosts.ts";
+import { isLoopback } from "./server/loopback.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
 import type { PrincipalLimits } from "./service/gate.ts";
 import { Health, healthRoutes, probeStatus } from "./service/health.ts";
@@ -139,7 +141,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     unaryIdleMs,
     onError,
   });
-  const onRequest = options.cors === undefined ? answer : withCors(answer, options.cors);
+  const forPages = options.cors === undefined ? answer : withCors(answer, options.cors);
+  // Who may reach a loopback address without being asked is this machine, not the pages that it shows.
+  const isOpen = options.auth === undefined && isLoopback(host);
+  const onRequest = isOpen ? withLocalHosts(forPages, options.cors?.origins ?? []) : forPages;
   const http1 = new Http1({
     onRequest,
     connections,

@@ -1,6 +1,7 @@
 /** The settings of `workflow-state serve`: a config file under what options and the environment say. */
-import { BlockList, isIP } from "node:net";
+import { isIP } from "node:net";
 import type { AuthOptions } from "../server/auth.ts";
+import { isLoopback } from "../server/loopback.ts";
 import type { ServerTls } from "../server.ts";
 import type { PrincipalLimits } from "../service/gate.ts";
 import { authOf } from "./auth-config.ts";
@@ -123,14 +124,4 @@ function parseListen(listen: string): Settings["listen"] {
     );
   }
   return { host, port };
-}
-
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
-LOOPBACK.addAddress("::1", "ipv6");
-
-/** Whether it is an address of this machine that others can't reach. */
-export function isLoopback(host: string): boolean {
-  const version = isIP(host);
-  return version === 0 ? host === "localhost" : LOOPBACK.check(host, version === 4 ? "ipv4" : "ipv6");
 }

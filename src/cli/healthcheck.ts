@@ -1,7 +1,7 @@
 /** `workflow-state healthcheck`: whether a server is ready, for containers that have no other program. */
 import { get as httpGet } from "node:http";
 import { get as httpsGet } from "node:https";
-import { isLoopback } from "./config.ts";
+import { isLoopback } from "../server/loopback.ts";
 import { Failure, UsageError } from "./usage-error.ts";
 
 /** How long a server may take to answer. */

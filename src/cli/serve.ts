@@ -1,4 +1,5 @@
 /** `workflow-state serve`: runs a server until it is told to stop; SIGHUP has it read its certificates and callers anew. */
+import { once } from "node:events";
 import { openEncodedStore } from "../open.ts";
 import { type Observer, observers, type RunningServer, startServer } from "../server.ts";
 import type { EncodedStore } from "../store.ts";
@@ -15,18 +16,34 @@ import { openReachable } from "./waiting.ts";
 export async function serve(options: ServeOptions): Promise<void> {
   const settings = settingsOf(options);
   const logger = await openLogger(settings.log);
-  const store = await open(settings, logger);
+  // From now on: while it waits for its store, too.
+  const { told, forget } = signals(logger);
+  try {
+    const store = await open(settings, logger, told);
+    if (store !== undefined) await serveStore(store, options, settings, logger, told);
+  } finally {
+    forget();
+  }
+}
+
+async function serveStore(
+  store: EncodedStore,
+  options: ServeOptions,
+  settings: Settings,
+  logger: Logger,
+  told: AbortSignal,
+): Promise<void> {
   let telemetry: OpenTelemetry | undefined;
   // Of a server that never ran there is little to send.
   let end = 0;
-  const onSignal = (): void => {
+  told.addEventListener("abort", () => {
     end = performance.now() + settings.drainTimeoutMs;
-  };
+  });
   try {
     telemetry = await measured(store, settings, logger);
     const server = await start(telemetry?.store ?? store, settings, logger, telemetry?.observer);
     try {
-      await untilStopped(server, options, logger, onSignal);
+      await untilTold(server, options, logger, told);
     } finally {
       await server.close({ now: true });
     }
@@ -34,6 +51,21 @@ export async function serve(options: ServeOptions): Promise<void> {
     await telemetry?.close(Math.max(end - performance.now(), LAST_FIGURES_MS));
     await store.close();
   }
+}
+
+/** Aborts when a first signal tells the program to stop; a second one ends the process. */
+function signals(logger: Logger): { readonly told: AbortSignal; readonly forget: () => void } {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    logger.debug({ signal }, "stopping");
+    if (controller.signal.aborted) process.exit(1);
+    controller.abort();
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  const forget = (): void => {
+    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+  };
+  return { told: controller.signal, forget };
 }
 
 /** How long the last figures and spans may take where the calls took all the time that there was. */
@@ -79,43 +111,47 @@ function reload(server: RunningServer, options: ServeOptions, logger: Logger): v
   }
 }
 
-/** Says where the server listens, and settles when a first signal has stopped it; a second one ends the process. */
-async function untilStopped(
+/** Says where the server listens, and stops it when it is told to. */
+async function untilTold(
   server: RunningServer,
   options: ServeOptions,
   logger: Logger,
-  onStopping: () => void,
+  told: AbortSignal,
 ): Promise<void> {
-  const { promise: signalled, resolve: onFirst } = Promise.withResolvers<void>();
-  let signals = 0;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    logger.debug({ signal }, "stopping");
-    signals++;
-    if (signals > 1) {
-      process.exit(1);
-    }
-    onStopping();
-    onFirst();
-  };
   const onHangUp = (): void => reload(server, options, logger);
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("SIGHUP", onHangUp);
+  process.on("SIGHUP", onHangUp);
   try {
     console.log(`listening on ${server.url}`);
-    await signalled;
+    if (!told.aborted) await once(told, "abort");
     await server.close();
   } finally {
-    process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("SIGHUP", onHangUp);
+    process.off("SIGHUP", onHangUp);
   }
 }
 
-async function open(settings: Settings, logger: Logger): Promise<EncodedStore> {
+/** The store; `undefined`: the program was told to stop before it was there. */
+async function open(
+  settings: Settings,
+  logger: Logger,
+  told: AbortSignal,
+): Promise<EncodedStore | undefined> {
   const { store, limits, memory, retention, encryption, startTimeoutMs } = settings;
   if (/^https?:/i.test(store)) {
     throw new UsageError("--store can't be another server's address: give clients that one");
   }
-  const once = (): Promise<EncodedStore> =>
+  const openOnce = (): Promise<EncodedStore> =>
     openEncodedStore(store, { limits, memory, retention, encryption });
-  return opened(openReachable(once, startTimeoutMs, (message) => logger.warn(message)));
+  const say = (message: string): void => logger.warn(message);
+  const opening = opened(openReachable(openOnce, startTimeoutMs, say, told));
+  const stopped = once(told, "abort").then(() => undefined);
+  const first = await Promise.race([opening, stopped]);
+  // An attempt that is under way is not waited for.
+  if (first === undefined)
+    opening.then(
+      (late) => late.close(),
+      () => {},
+    );
+  return first;
 }
 
 async function start(

@@ -11,11 +11,13 @@ const LONGEST_PAUSE_MS = 5_000;
  * once: a URL, a password or a right that is wrong, a schema of a newer version.
  * @param timeoutMs how long it may take; 0: one attempt
  * @param say told of the first failure, and of each that is another
+ * @param signal aborts the wait for the next attempt: then it fails with an AbortError
  */
 export async function openReachable<Store>(
   open: () => Promise<Store>,
   timeoutMs: number,
   say: (message: string) => void,
+  signal?: AbortSignal,
 ): Promise<Store> {
   const deadline = performance.now() + timeoutMs;
   let said: string | undefined;
@@ -29,7 +31,7 @@ export async function openReachable<Store>(
         said = error.message;
         say(`the store is waited for, up to ${Math.ceil(left / 1_000)} s: ${said}`);
       }
-      await pause(Math.min(pauseMs * (0.75 + Math.random() / 2), left));
+      await pause(Math.min(pauseMs * (0.75 + Math.random() / 2), left), undefined, { signal });
     }
   }
 }

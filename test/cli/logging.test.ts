@@ -170,6 +170,39 @@ test("who doesn't read stderr doesn't hold up the service", async () => {
   expect(await store.getState("s", "99")).toBe(19);
 });
 
+test("who reads stderr too late is told how many lines are missing, whatever the level", async () => {
+  const child = start(process.execPath, [
+    ...["src/cli.ts", "serve", "--listen", "127.0.0.1:0", "--audit", "--log-level", "error"],
+  ]);
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const store = await storeAt(await urlOf(child));
+  // An audit line of some 64 kB for each: in all more than the 16 MiB that may wait.
+  const writes = 400;
+  const changes = Array.from({ length: 128 }, (_, n) => ({
+    kind: "delete" as const,
+    key: `${n}`.padEnd(500, "k"),
+  }));
+  for (let n = 0; n < writes; n++) await store.commit("s", { changes });
+
+  let text = "";
+  child.stderr?.setEncoding("utf8").on("data", (more: string) => {
+    text += more;
+  });
+  const counted = () => {
+    const lines = text.split("\n").slice(0, -1);
+    const said = lines.map((line) => JSON.parse(line) as Line);
+    const dropped = said.filter(({ msg }) => String(msg).startsWith("lines dropped"));
+    return {
+      written: said.filter(({ msg }) => msg === "write").length,
+      dropped: dropped.reduce((sum, { lines: more }) => sum + Number(more), 0),
+      levels: [...new Set(dropped.map(({ level }) => level))],
+    };
+  };
+  await vi.waitFor(() => expect(counted().dropped + counted().written).toBe(writes), 20_000);
+  expect(counted().dropped).toBeGreaterThan(0);
+  expect(counted().levels).toEqual(["warn"]);
+});
+
 test.each([
   [["--log-level", "loud"], "--log-level"],
   [["--log-format", "xml"], "--log-format"],

@@ -103,11 +103,12 @@ test("what never comes ends the program when the time is over", async () => {
   expect(lines[1]).toMatch(/^workflow-state: can't open the store: /);
 });
 
-test("a signal ends a server that waits", async () => {
+// As the first process of a container it would not hear a signal that it has no handler for.
+test("a signal ends a server that waits, in order", async () => {
   const run = serve("postgres://127.0.0.1:1/none");
   await saysItWaits(run);
   run.child.kill("SIGTERM");
-  expect(await run.ended).toBe("SIGTERM");
+  expect(await run.ended).toBe(0);
 });
 
 describe("waiting", () => {
