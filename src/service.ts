@@ -21,8 +21,7 @@ import {
 } from "./service/answer-size.ts";
 import { after, bounded, type Call, endingWith, raced, streamEnd, until } from "./service/call.ts";
 import { Gate, type PrincipalLimits } from "./service/gate.ts";
-import { CANCELLED, failureOf } from "./service/observer.ts";
-import { TOLD, type Told, tellBatch, tellFailedBatch, tellingBatch, tellingWrite } from "./service/writes.ts";
+import { TellingPipeline, TOLD, type Told, tellingBatch, tellingWrite } from "./service/writes.ts";
 import type * as Store from "./store.ts";
 import {
   type CallContext,
@@ -194,10 +193,12 @@ function callsOf(
     answerBytes: number = ofOneEntry,
   ): (request: Request, call: Call) => Promise<Answer> {
     const untold = unary(rule, run, answerBytes);
-    return (request, call) =>
-      call.observation?.wrote === undefined
+    return (request, call) => {
+      const { observation, signal } = call;
+      return observation?.wrote === undefined
         ? untold(request, call)
-        : tellingWrite(call.observation, told, request, untold(request, call));
+        : tellingWrite({ observation, signal }, told, request, untold(request, call));
+    };
   }
 
   /**
@@ -266,9 +267,10 @@ function callsOf(
         },
         () => checkCount(batch, limits),
       );
-      const results = await (call.observation?.wrote === undefined
+      const { observation, signal } = call;
+      const results = await (observation?.wrote === undefined
         ? running
-        : tellingBatch(call.observation, batch, running));
+        : tellingBatch({ observation, signal, operations: limits.operations }, batch, running));
       return trimmedResults(results, requestBytes);
     },
     async *pipeline(batches, call) {
@@ -277,36 +279,45 @@ function callsOf(
       const { ending = stopping } = call;
       // The store may take batches ahead of its answers: what it doesn't see of them waits here, in the same order.
       const begun: BatchFromWire[] = [];
-      const observed = call.observation?.wrote === undefined ? undefined : call.observation;
-      // As they came, for whoever looks on.
-      const asked: BatchFromWire[] = [];
-      async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
-        for await (const batch of endingWith(batches, ending)) {
-          if (observed !== undefined) asked.push(batch);
+      const { observation, signal } = call;
+      const telling =
+        observation?.wrote === undefined
+          ? undefined
+          : new TellingPipeline({ observation, signal, operations: limits.operations });
+      function allowed(batch: BatchFromWire): BatchFromWire {
+        try {
           checkCount(batch, limits);
           gate.take(principal, batch.operations.length + batch.refused.size);
-          const allowed = allowedBatch(call.access, batch);
-          begun.push(allowed);
-          yield allowed.operations;
+          return allowedBatch(call.access, batch);
+        } catch (error) {
+          telling?.refused(batch, error);
+          throw error;
+        }
+      }
+      async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
+        for await (const batch of endingWith(batches, ending)) {
+          // A store that is not told to stop, or doesn't yet, is given no more.
+          end.signal.throwIfAborted();
+          const kept = allowed(batch);
+          begun.push(kept);
+          telling?.gave(batch);
+          yield kept.operations;
         }
       }
       // Not the server's stop: what was begun is still answered.
       const end = streamEnd(call, NEVER);
-      // What becomes of those without an answer, unless something fails first.
-      let failure = CANCELLED;
       try {
         const context = contextOf(call, end.signal);
         for await (const results of until(store.pipeline(operations(), context), end.signal)) {
           const all = answered(begun.shift(), results);
-          const batch = asked.shift();
-          if (observed !== undefined && batch !== undefined) tellBatch(observed, batch, all);
+          telling?.answered(all);
           yield trimmedResults(all, requestBytes);
         }
       } catch (error) {
-        if (observed !== undefined) failure = failureOf(error);
+        telling?.failed(error);
         throw error;
       } finally {
-        if (observed !== undefined) for (const batch of asked) tellFailedBatch(observed, batch, failure);
+        telling?.end();
         end.unlink();
         leave();
       }

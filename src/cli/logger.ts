@@ -30,9 +30,16 @@ export function logSettingsOf({
 /** Bytes of lines that nobody takes from stderr: what comes beyond them is dropped, as the service must go on. */
 const MAX_WAITING_BYTES = 16 << 20;
 
-/** Makes the logger. It does not hold up the service for a reader of stderr who is slow. */
+/**
+ * Makes the logger. It does not hold up the service for a reader of stderr who is slow: what there is no room for is dropped,
+ * and once there is room again, a line says how many lines that were.
+ */
 export async function openLogger(settings: LogSettings): Promise<Logger> {
-  return pino(
+  const lines =
+    settings.format === "json"
+      ? destination({ fd: 2, sync: false, maxLength: MAX_WAITING_BYTES })
+      : undefined;
+  const logger = pino(
     {
       level: settings.level,
       base: null,
@@ -40,12 +47,35 @@ export async function openLogger(settings: LogSettings): Promise<Logger> {
       formatters: { level: (level) => ({ level }) },
       serializers: { err: shownError },
     },
-    await streamOf(settings),
+    lines ?? (await prettyLines()),
   );
+  if (lines !== undefined) tellDropped(lines, logger);
+  return logger;
 }
 
-async function streamOf({ format }: LogSettings): Promise<DestinationStream> {
-  if (format === "json") return destination({ fd: 2, sync: false, maxLength: MAX_WAITING_BYTES });
+/** Has the log say how many of its lines were dropped, as soon as something of it has been taken. */
+function tellDropped(stream: ReturnType<typeof destination>, logger: Logger): void {
+  // Whatever else is left out: what is missing may be more important.
+  const notices = logger.child({}, { level: "warn" });
+  let dropped = 0;
+  const tell = (): void => {
+    if (dropped === 0) return;
+    const lines = dropped;
+    dropped = 0;
+    notices.warn({ lines }, "lines dropped: stderr is read too slowly");
+    // There was no room for this one either; it is none of those that are counted.
+    if (dropped > 0) dropped = lines;
+  };
+  stream.on("drop", () => {
+    dropped++;
+  });
+  // Told of before what was taken makes room.
+  stream.on("write", () => {
+    if (dropped > 0) queueMicrotask(tell);
+  });
+}
+
+async function prettyLines(): Promise<DestinationStream> {
   const { PinoPretty } = await import("pino-pretty");
   return PinoPretty({ destination: 2, sync: true, colorize: process.stderr.isTTY, ignore: "pid,hostname" });
 }

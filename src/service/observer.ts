@@ -46,7 +46,10 @@ export interface Write {
     | "DeleteSession"
     | "ForkSession"
     | "RestoreSession";
-  /** The session that is written to, as the caller names it: it may be no valid id. Of a fork: the new one. */
+  /**
+   * The session that is written to, as the caller names it: it may be no valid id. Of a fork: the new one. Empty, too, if
+   * the call was refused before that was looked at, as its namespace is not one of the caller's.
+   */
   readonly sessionId: string;
   /** The keys that changes name, in order, as the caller names them; absent: the whole session. */
   readonly keys?: readonly string[] | undefined;
@@ -54,7 +57,10 @@ export interface Write {
   readonly requestId?: string | undefined;
   /** The session's revision after it, also if it changed nothing; absent: it failed, or the session was deleted. */
   readonly revision?: number | undefined;
-  /** Absent: it is done. CANCELLED, DEADLINE_EXCEEDED and OUTCOME_UNKNOWN: it may be done all the same. */
+  /**
+   * Absent: it is done. CANCELLED, DEADLINE_EXCEEDED, OUTCOME_UNKNOWN and INTERNAL: it may be done all the same. How a caller
+   * ends its call does not choose among others: that is CANCELLED, or DEADLINE_EXCEEDED.
+   */
   readonly failure?: Failure | undefined;
 }
 
@@ -71,9 +77,15 @@ export interface Observation {
   who(principal: string, namespace: string | undefined): void;
   /** A message of a stream was given out. */
   sent(): void;
-  /** A write is done, or failed; once for each, also within a Batch or a Pipeline. Absent: nobody wants to know. */
+  /**
+   * A write is done, or failed; once for each, also within a Batch or a Pipeline, but of one that is refused for its size no
+   * more than a batch may have. Absent: nobody wants to know.
+   */
   wrote?(write: Write): void;
-  /** The call is over: all of its answer is given out, or nobody is left to take it. The last of all, and once. */
+  /**
+   * The call is over: all of its answer is given out, or nobody is left to take it. Once, and nothing is sent after it. If its
+   * caller went away it may come before `who` and `wrote`: what they tell of becomes known all the same.
+   */
   end(failure: Failure | undefined): void;
 }
 

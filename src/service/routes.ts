@@ -15,7 +15,8 @@ import { toConnectError } from "../wire.ts";
 import { Access, type Identity, NAMESPACE_HEADER } from "./access.ts";
 import { type Call, type Room, saysCallerGone } from "./call.ts";
 import { type Converter, converterOf } from "./json-schema.ts";
-import type { Observation } from "./observer.ts";
+import { failureOf, type Observation, type Write } from "./observer.ts";
+import { TOLD } from "./writes.ts";
 
 /** What all handlers have in common, whatever their messages. */
 type UnaryRpc = (request: object, call: Call) => Promise<object>;
@@ -67,17 +68,27 @@ function handlers(
       const convert = convertersOf?.(method);
       const handler =
         method.methodKind === "unary"
-          ? unary(rpc as UnaryRpc, onError, convert)
+          ? unary(rpc as UnaryRpc, onError, convert, writeOf(method))
           : streaming(rpc as StreamRpc, onError, convert);
       return [method.localName, handler];
     }),
   );
 }
 
-function unary(rpc: UnaryRpc, onError: (error: unknown) => void, convert: Converters | undefined): Handler {
+/** What a method writes; `undefined`: nothing, or what its message says. */
+function writeOf({ localName, name }: DescMethod): Write["operation"] | undefined {
+  return Object.hasOwn(TOLD, localName) ? (name as Write["operation"]) : undefined;
+}
+
+function unary(
+  rpc: UnaryRpc,
+  onError: (error: unknown) => void,
+  convert: Converters | undefined,
+  writes: Write["operation"] | undefined,
+): Handler {
   return async (request: object, context: HandlerContext) => {
     try {
-      const call = callOf(context);
+      const call = callOf(context, writes);
       return convert === undefined
         ? await rpc(request, call)
         : convert.output.toPublic(await rpc(convert.input.toEncoded(request), call));
@@ -152,10 +163,12 @@ function identityOf(context: HandlerContext): Identity {
   return caller as Identity;
 }
 
-function callOf(context: HandlerContext): Call {
+function callOf(context: HandlerContext, writes?: Write["operation"]): Call {
+  // Nobody is told of a caller, or of a write, of a call that has ended before anything was done for it.
+  context.signal.throwIfAborted();
   const timeoutMs = context.timeoutMs();
-  const access = new Access(identityOf(context), context.requestHeader.get(NAMESPACE_HEADER));
   const observation = context.values.get(observationKey);
+  const access = accessOf(context, observation, writes);
   observation?.who(access.identity.principal, access.namespace);
   return {
     access,
@@ -164,4 +177,21 @@ function callOf(context: HandlerContext): Call {
     ...(observation === undefined ? {} : { observation }),
     ...context.values.get(connectionKey),
   };
+}
+
+/** What the caller may do; one who is known, and asks for a write in a namespace of others, is told of. */
+function accessOf(
+  context: HandlerContext,
+  observation: Observation | undefined,
+  writes: Write["operation"] | undefined,
+): Access {
+  const identity = identityOf(context);
+  try {
+    return new Access(identity, context.requestHeader.get(NAMESPACE_HEADER));
+  } catch (error) {
+    if (writes !== undefined) {
+      observation?.wrote?.({ operation: writes, sessionId: "", failure: failureOf(error) });
+    }
+    throw error;
+  }
 }
