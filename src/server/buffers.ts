@@ -43,6 +43,8 @@ export class Buffers {
   readonly #waiting: Map<Share, Set<Waiter>> = new Map();
   /** What waits for its callers to take it, the oldest first. */
   readonly #untaken: Set<Held> = new Set();
+  /** Connections with calls that wait until they themselves hold less. */
+  readonly #crowded: Set<Share> = new Set();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(limits: BufferLimits) {
@@ -59,7 +61,11 @@ export class Buffers {
     const { share } = held;
     if (held.bytes > 0) this.change(held, 0);
     held.bytes = bytes;
-    if (share.waiting.size > 0 || !this.#fitsShare(held)) return this.#wait(share.waiting, held);
+    if (share.waiting.size > 0 || !this.#fitsShare(held)) {
+      this.#crowded.add(share);
+      this.#look();
+      return this.#wait(share.waiting, held);
+    }
     share.bytes += bytes;
     if (this.#waiting.size === 0 && this.#fits(held)) {
       this.#bytes += bytes;
@@ -73,7 +79,13 @@ export class Buffers {
   /** What is held waits for its caller: to be sent in full, or to be taken. */
   park(held: Held): void {
     held.since = performance.now();
+    held.moved = held.since;
     this.#untaken.add(held);
+  }
+
+  /** Whether what is held waits for its caller. */
+  isParked(held: Held): boolean {
+    return this.#untaken.has(held);
   }
 
   /** What is held does not wait for its caller any more. */
@@ -87,7 +99,7 @@ export class Buffers {
     held.bytes = bytes;
     if (held.waiter !== undefined) {
       // It was never let in.
-      if (!held.share.waiting.delete(held.waiter)) held.share.bytes -= less;
+      if (!this.#leaveShare(held.waiter)) held.share.bytes -= less;
       this.#unqueue(held.waiter);
       held.waiter = undefined;
     } else {
@@ -97,6 +109,7 @@ export class Buffers {
       if (bytes > 0) this.park(held);
     }
     if (less > 0) this.#admit(held.share);
+    else if (this.#bytes > this.#limits.maxBytes) this.#look();
   }
 
   #fitsShare({ share, bytes }: Held): boolean {
@@ -126,6 +139,14 @@ export class Buffers {
     if (queue?.delete(waiter) === true && queue.size === 0) this.#waiting.delete(share);
   }
 
+  /** Whether it waited for its own connection. */
+  #leaveShare(waiter: Waiter): boolean {
+    const { share } = waiter.held;
+    const waited = share.waiting.delete(waiter);
+    if (share.waiting.size === 0) this.#crowded.delete(share);
+    return waited;
+  }
+
   /** Who is next: the first of the connection that holds least, so that nobody waits behind all of another's calls. */
   #next(): Waiter | undefined {
     let least: Share | undefined;
@@ -139,11 +160,9 @@ export class Buffers {
   #admit(share: Share): void {
     for (const waiter of share.waiting) {
       if (!this.#fitsShare(waiter.held)) break;
-      share.waiting.delete(waiter);
+      this.#leaveShare(waiter);
       share.bytes += waiter.held.bytes;
-      const next = { ...waiter, since: performance.now() };
-      waiter.held.waiter = next;
-      this.#queueOf(share).add(next);
+      this.#queueOf(share).add(waiter);
     }
     for (let next = this.#next(); next !== undefined && this.#fits(next.held); next = this.#next()) {
       this.#unqueue(next);
@@ -154,9 +173,10 @@ export class Buffers {
     this.#look();
   }
 
-  /** While calls wait, looks from time to time what has lain too long. */
+  /** While calls wait, or too much is held, looks from time to time what has lain too long. */
   #look(): void {
-    if (this.#waiting.size === 0) {
+    const isQuiet = this.#waiting.size === 0 && this.#crowded.size === 0;
+    if (isQuiet && this.#bytes <= this.#limits.maxBytes) {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       return;
@@ -164,6 +184,7 @@ export class Buffers {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.#giveUp();
+      this.#shedOwn();
       this.#shed();
       this.#look();
     }, this.#limits.shedAfterMs / 4).unref();
@@ -171,20 +192,44 @@ export class Buffers {
 
   /** Fails the calls that have waited too long. */
   #giveUp(): void {
-    const { shedAfterMs, patienceMs, maxBytes } = this.#limits;
+    const { maxBytes, maxConnectionBytes } = this.#limits;
+    for (const queue of [...this.#waiting.values()]) this.#giveUpOf(queue, SERVER_FULL, maxBytes);
+    for (const { waiting } of [...this.#crowded]) {
+      this.#giveUpOf(waiting, CONNECTION_FULL, maxConnectionBytes);
+    }
+  }
+
+  #giveUpOf(queue: Set<Waiter>, message: string, limit: number): void {
+    const { shedAfterMs, patienceMs } = this.#limits;
     const before = performance.now() - patienceMs;
-    for (const queue of [...this.#waiting.values()]) {
-      for (const { held, since, fail } of queue) {
-        if (since > before) break;
-        held.release();
-        fail(full(maxBytes, shedAfterMs));
-      }
+    for (const { held, since, fail } of queue) {
+      if (since > before) break;
+      held.release();
+      fail(full(message, limit, shedAfterMs));
+    }
+  }
+
+  /**
+   * Drops what has lain too long for a call of the same connection that has waited as long, until it has room. One call of
+   * each connection at a time: who reads nothing would only make work, and garbage, by more.
+   */
+  #shedOwn(): void {
+    if (this.#crowded.size === 0) return;
+    const before = performance.now() - this.#limits.shedAfterMs;
+    const first = new Map([...this.#crowded].map((share) => [share, firstOf(share.waiting)]));
+    for (const held of [...this.#untaken]) {
+      const next = first.get(held.share);
+      if (next === undefined || next !== firstOf(held.share.waiting)) continue;
+      if (next.since > before || held.moved > before) continue;
+      held.call.drop();
+      held.release();
     }
   }
 
   /**
    * Drops what has lain too long, of those who hold most, until there is room for the next who waits. Not for him who holds
-   * half as much himself: all that they would gain from each other is work.
+   * half as much himself: all that they would gain from each other is work. While more is held than may be, as events of
+   * watches are made without asking, nobody need wait for that.
    */
   #shed(): void {
     const before = performance.now() - this.#limits.shedAfterMs;
@@ -192,9 +237,12 @@ export class Buffers {
     lain.sort((a, b) => b.share.bytes - a.share.bytes || a.since - b.since);
     for (const held of lain) {
       const next = this.#next();
-      if (next === undefined) return;
-      const { share, bytes } = next.held;
-      if (held.share.bytes < 2 * (share.bytes - bytes)) return;
+      if (next === undefined) {
+        if (this.#bytes <= this.#limits.maxBytes || this.#bytes === held.bytes) return;
+      } else {
+        const { share, bytes } = next.held;
+        if (held.share.bytes < 2 * (share.bytes - bytes)) return;
+      }
       held.call.drop();
       held.release();
     }
@@ -219,6 +267,8 @@ export class Held implements Room {
   bytes = 0;
   /** Since when it waits for its caller, as `performance.now` counts. */
   since = 0;
+  /** When its caller last sent a part of it; `since` if none has come. */
+  moved = 0;
   waiter: Waiter | undefined;
   #requestBytes = 0;
 
@@ -242,6 +292,16 @@ export class Held implements Room {
     });
   }
 
+  /** Whether it waits for its caller: to be sent in full, or to be taken. */
+  get isParked(): boolean {
+    return this.#buffers.isParked(this);
+  }
+
+  /** The caller goes on sending: the calls of the same connection wait for that. */
+  moves(): void {
+    this.moved = performance.now();
+  }
+
   reserve(bytes: number): Promise<void> | undefined {
     this.#buffers.unpark(this);
     const wanted = this.#requestBytes + bytes;
@@ -261,10 +321,13 @@ export class Held implements Room {
   }
 }
 
-function full(limit: number, retryMs: number): WorkflowStateError {
-  return new WorkflowStateError(
-    "RATE_LIMITED",
-    "The server holds as much for callers who do not go on sending or reading as it may: try again later.",
-    { metadata: { limit: String(limit), retry_after_ms: String(retryMs) } },
-  );
+const SERVER_FULL =
+  "The server holds as much for callers who do not go on sending or reading as it may: try again later.";
+const CONNECTION_FULL =
+  "The server holds as much for the calls of this connection as it may: read their answers, and try again.";
+
+function full(message: string, limit: number, retryMs: number): WorkflowStateError {
+  return new WorkflowStateError("RATE_LIMITED", message, {
+    metadata: { limit: String(limit), retry_after_ms: String(retryMs) },
+  });
 }

@@ -22,6 +22,7 @@ const ALLOWED_HEADERS = [
   NAMESPACE_HEADER,
   "Traceparent",
   "Tracestate",
+  "X-Request-Id",
 ].join(", ");
 const EXPOSED_HEADERS = cors.exposedHeaders.join(", ");
 

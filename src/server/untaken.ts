@@ -12,12 +12,17 @@ export interface Taking {
   readonly writeTimeoutMs: number;
 }
 
+/** How soon to look first whether a written answer was taken, and how often at last, in milliseconds. */
+const FIRST_LOOK_MS = 5;
+const LAST_LOOK_MS = 500;
+
 /** One answer, of either version of HTTP. */
 export class Untaken implements Droppable {
   readonly held: Held;
   readonly #response: ServerResponse | Http2ServerResponse;
   readonly #writeTimeoutMs: number;
   #timed = false;
+  #looking = false;
 
   constructor(
     response: ServerResponse | Http2ServerResponse,
@@ -44,6 +49,7 @@ export class Untaken implements Droppable {
     let counted = false;
     for await (const piece of pieces) {
       bytes += piece.length;
+      if (counted) this.held.moves();
       if (!counted && bytes >= COUNTED_BYTES) {
         counted = true;
         await this.held.receive(mostBytes, mostBytes)?.catch((error: unknown) => {
@@ -54,7 +60,7 @@ export class Untaken implements Droppable {
     }
   }
 
-  /** The same body. Each chunk counts from when it is there until the next is asked for: then it was taken. */
+  /** The same body. Each chunk counts from when it is there until it is taken. */
   body(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
     return {
       [Symbol.asyncIterator]: () => {
@@ -65,7 +71,7 @@ export class Untaken implements Droppable {
         };
         return {
           next: () => {
-            this.held.release();
+            this.#written();
             return chunks.next().then(step);
           },
           throw: (error) => (chunks.throw?.(error) ?? Promise.reject(error)).then(step),
@@ -75,21 +81,48 @@ export class Untaken implements Droppable {
     };
   }
 
+  /** How many bytes are written, and not taken. */
+  get #lying(): number {
+    const response = this.#response;
+    return response instanceof Http2ServerResponse ? response.stream.writableLength : response.writableLength;
+  }
+
+  /** All chunks were written; but a stream takes several times as much before it says that it has enough. */
+  #written(): void {
+    const isLying = this.held.isParked && this.#lying >= COUNTED_BYTES;
+    if (!isLying) this.held.release();
+    else if (!this.#looking) this.#lookAgain(FIRST_LOOK_MS);
+  }
+
+  /** Nobody tells when it is taken: connect has been told that it is written. */
+  #lookAgain(ms: number): void {
+    this.#looking = true;
+    setTimeout(() => {
+      this.#looking = false;
+      // What is set aside for the work of the call stays.
+      if (!this.held.isParked) return;
+      if (this.#lying < COUNTED_BYTES) this.held.release();
+      else this.#lookAgain(Math.min(2 * ms, LAST_LOOK_MS));
+    }, ms).unref();
+  }
+
   #made(bytes: number): void {
     // Connect keeps the message of which it made the chunk.
-    this.held.made(2 * bytes);
+    this.held.made(2 * bytes + this.#lying);
     if (this.#timed) return;
     this.#timed = true;
     const response = this.#response;
-    // Node.js begins anew with all that is written or taken. A stream that has nothing to say is none of this.
+    // Each time, and not once as by `setTimeout` itself: a stream that has nothing to say is none of this, but may have later.
+    const onTimeout = (): void => {
+      if (this.#lying > 0) this.drop();
+    };
+    // Node.js begins anew with all that is written or taken.
     if (response instanceof Http2ServerResponse) {
-      response.stream.setTimeout(this.#writeTimeoutMs, () => {
-        if (response.stream.writableLength > 0) this.drop();
-      });
+      response.stream.on("timeout", onTimeout);
+      response.stream.setTimeout(this.#writeTimeoutMs);
     } else {
-      response.setTimeout(this.#writeTimeoutMs, () => {
-        if ((response.socket?.writableLength ?? 0) > 0) this.drop();
-      });
+      response.on("timeout", onTimeout);
+      response.setTimeout(this.#writeTimeoutMs);
     }
   }
 }

@@ -56,8 +56,8 @@ describe("callers who read none of their answers of 4 MB", () => {
         expect(Object.keys((await other.getSession("s"))?.state ?? {})).toHaveLength(3);
         most = Math.max(most, (await server.memory()).rss - before);
       }
-      // Twice that: what is on its way within Node.js, and what the collector has not given back.
-      expect(most / MIB).toBeLessThan(160);
+      // With what is on its way within Node.js, and what the collector has not given back. Without a bound it is over 1,000.
+      expect(most / MIB).toBeLessThan(320);
     },
     60_000,
   );
@@ -88,7 +88,7 @@ describe("callers who read none of their answers of 4 MB", () => {
     await pause(300);
     expect(await other.getState("s", "k")).toBe(value);
     expect(Object.keys((await other.getSession("s"))?.state ?? {})).toHaveLength(3);
-    expect(((await server.memory()).rss - before) / MIB).toBeLessThan(160);
+    expect(((await server.memory()).rss - before) / MIB).toBeLessThan(320);
   }, 60_000);
 });
 
@@ -116,7 +116,7 @@ test.each([true, false])(
       await other.setState("s", "k", value);
       expect(await other.getState("s", "k")).toBe(value);
     }
-    expect(((await server.memory()).rss - before) / MIB).toBeLessThan(160);
+    expect(((await server.memory()).rss - before) / MIB).toBeLessThan(320);
   },
   60_000,
 );
@@ -179,6 +179,82 @@ describe.each([true, false])("with the fast path: %s", (fastPath) => {
       expect(trailers["grpc-status"]).toBe("0");
     },
   );
+
+  test("many watches of 60 KB that nobody reads hold so much memory and no more, also after an event", async () => {
+    const server = await startMeasured(2, { fastPath, connections: { maxBufferedBytes: 16 * MIB } });
+    onTestFinished(() => server.stop());
+    const other = await openStore(server.url);
+    onTestFinished(() => other.close());
+    await other.setState("s", "k", "x".repeat(60_000));
+    const before = (await server.memory()).held;
+    let begun = 0;
+    for (let i = 0; i < 15; i++) {
+      const session = connectHttp2(server.url, { settings: { initialWindowSize: 0 } });
+      session.on("error", () => {});
+      onTestFinished(() => session.destroy());
+      for (let j = 0; j < 100; j++) {
+        const stream = session.request({ ":method": "POST", ...grpc("WatchSession") });
+        stream.on("error", () => {});
+        stream.once("response", () => begun++);
+        stream.end(OF_SESSION);
+      }
+    }
+    // As many as have room: the others begin only when something is given up for them.
+    await vi.waitUntil(() => begun > 100, { timeout: 20_000 });
+    await pause(500);
+    await other.setState("s", "k", "y".repeat(60_000));
+    await pause(500);
+    expect(await other.getState("s", "k")).toHaveLength(60_000);
+    // All snapshots are 86 MiB, and as much again the events; the streams themselves are up to 65.
+    expect(((await server.memory()).held - before) / MIB).toBeLessThan(110);
+  }, 60_000);
+
+  test("answers that nobody takes do not keep their own connection from other calls for long", async () => {
+    const store = memoryStore();
+    await store.setState({ sessionId: "s", key: "k", value: encodeValue("x".repeat(900_000)) });
+    const server = await serving({ store, fastPath, connections: { maxBufferedBytes: 64 * MIB } });
+    const session = silentSession(server.url);
+    await once(session, "connect");
+    // Enough for what all streams may be sent unread.
+    session.setLocalWindowSize(64 * MIB);
+    let closed = 0;
+    for (let i = 0; i < 30; i++) {
+      const stream = session.request({ ":method": "POST", ...grpc("GetState") });
+      stream.on("error", () => {});
+      stream.on("close", () => closed++);
+      stream.end(OF_KEY);
+    }
+    const { trailers } = await http2Request(
+      session,
+      grpc("GetState"),
+      framed(Buffer.from("0a017412016b", "hex")),
+    );
+    expect(trailers["grpc-status"]).toBe("0");
+    expect(closed).toBeGreaterThan(0);
+    expect(closed).toBeLessThan(30);
+  }, 60_000);
+
+  test("a watch that was taken, and had nothing to say for long, is looked after again", async () => {
+    const store = memoryStore();
+    const set = (bytes: number) =>
+      store.setState({ sessionId: "s", key: "k", value: encodeValue("x".repeat(bytes)) });
+    await set(900_000);
+    const server = await serving({ store, fastPath, connections: { writeTimeoutMs: 200 } });
+    const stream = http2Session(server).request({ ":method": "POST", ...grpc("WatchSession") });
+    stream.on("error", () => {});
+    stream.end(OF_SESSION);
+    let bytes = 0;
+    stream.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    await vi.waitUntil(() => bytes > 900_000, { timeout: 5_000 });
+    await pause(800);
+    expect(stream.closed).toBe(false);
+    stream.pause();
+    await set(900_001);
+    await vi.waitUntil(() => stream.closed, { timeout: 5_000 });
+    expect(stream.rstCode).toBe(8);
+  }, 20_000);
 
   test("an answer that is taken slowly, and a watch with nothing to say, go on", async () => {
     const store = memoryStore();
@@ -287,6 +363,64 @@ describe("the room for answers", () => {
     const waiting = new Held(buffers, new Share(), call()).reserve(50 * MIB);
     await expect(waiting).rejects.toSatisfy((error) => WorkflowStateError.is(error, "RATE_LIMITED"));
     expect(buffers.bytes).toBe(100 * MIB);
+  });
+
+  test("of a connection is taken from what it has left untaken for longest, when its own calls wait", async () => {
+    const buffers = new Buffers(limits);
+    const share = new Share();
+    const calls = [call(), call(), call(), call(), call()];
+    const others = call();
+    new Held(buffers, new Share(), others).made(10 * MIB);
+    for (const each of calls) new Held(buffers, share, each).made(10 * MIB);
+    await new Held(buffers, share, call()).reserve(15 * MIB);
+    expect(calls.map(({ drop }) => drop.mock.calls.length)).toEqual([1, 1, 0, 0, 0]);
+    expect(others.drop).not.toHaveBeenCalled();
+    expect(buffers.bytes).toBe(55 * MIB);
+  });
+
+  test("of a connection that does not come is RATE_LIMITED, and says what the connection may have", async () => {
+    const buffers = new Buffers(limits);
+    const share = new Share();
+    expect(new Held(buffers, share, call()).reserve(50 * MIB)).toBeUndefined();
+    const waiting = new Held(buffers, share, call()).reserve(MIB);
+    await expect(waiting).rejects.toSatisfy(
+      (error) => WorkflowStateError.is(error, "RATE_LIMITED") && error.metadata["limit"] === String(50 * MIB),
+    );
+    expect(share.waiting.size).toBe(0);
+    expect(buffers.bytes).toBe(50 * MIB);
+  });
+
+  test("of a connection is not taken from a request that comes slowly, but from one that has stopped", async () => {
+    const buffers = new Buffers(limits);
+    const share = new Share();
+    const [slow, stopped] = [call(), call()];
+    const comes = new Held(buffers, share, slow);
+    expect(comes.receive(15 * MIB, 10 * MIB)).toBeUndefined();
+    const timer = setInterval(() => comes.moves(), 1);
+    onTestFinished(() => clearInterval(timer));
+    expect(new Held(buffers, share, stopped).receive(15 * MIB, 10 * MIB)).toBeUndefined();
+    await new Held(buffers, share, call()).reserve(20 * MIB);
+    expect(stopped.drop).toHaveBeenCalledTimes(1);
+    expect(slow.drop).not.toHaveBeenCalled();
+  });
+
+  test("beyond the bound is taken back although nobody waits, but not from a call that is alone", () => {
+    vi.useFakeTimers();
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const buffers = new Buffers(limits);
+    const alone = call();
+    const held = new Held(buffers, new Share(), alone);
+    held.made(120 * MIB);
+    vi.advanceTimersByTime(100);
+    expect(alone.drop).not.toHaveBeenCalled();
+    const more = [call(), call()];
+    for (const each of more) new Held(buffers, new Share(), each).made(10 * MIB);
+    vi.advanceTimersByTime(100);
+    expect(alone.drop).toHaveBeenCalledTimes(1);
+    for (const { drop } of more) expect(drop).not.toHaveBeenCalled();
+    expect(buffers.bytes).toBe(20 * MIB);
   });
 
   test("is there for a call that alone is too large", () => {

@@ -80,7 +80,7 @@ describe.each(["connect", "grpc-web"] as const)("a page that speaks %s", (protoc
   test("calls, with credentials in headers of its own, and learns why a call failed", async () => {
     const { url } = await serving(allowed);
     const client = clientAt(url, APP);
-    const headers = { authorization: "Bearer x" };
+    const headers = { authorization: "Bearer x", "x-request-id": "page-7" };
     await client.setState({ sessionId: "s", key: "k", value }, { headers, timeoutMs: 5_000 });
     for await (const { message } of client.watchSession({ sessionId: "s" })) {
       expect(message.case).toBe("snapshot");

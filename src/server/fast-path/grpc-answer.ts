@@ -6,7 +6,7 @@ import { contentTypeProto, setTrailerStatus } from "@connectrpc/connect/protocol
 import { CANCELLED, type Failure, failureOfStatus, type Observation } from "../../service/observer.ts";
 import type { Call } from "../../service.ts";
 import { toConnectError } from "../../wire.ts";
-import { type Droppable, Held } from "../buffers.ts";
+import { COUNTED_BYTES, type Droppable, Held } from "../buffers.ts";
 import type { Connection } from "../connections.ts";
 import { typedRefusal } from "../refusals.ts";
 import type { Taking } from "../untaken.ts";
@@ -29,6 +29,8 @@ export class GrpcAnswer implements Droppable {
   #corked = false;
   /** Whether it is looked after that somebody takes what is written. */
   #timed = false;
+  /** What was counted has been taken, or some of it; absent: nothing was. */
+  #onTaken: (() => void) | undefined;
   #finished = false;
   #observation: Observation | undefined;
 
@@ -49,6 +51,7 @@ export class GrpcAnswer implements Droppable {
     const held = this.#held;
     if (held === undefined) return undefined;
     this.#stream.once("close", () => held.release());
+    this.#stream.on("data", () => held.moves());
     return held.receive(bytes, this.#options.limitBytes);
   }
 
@@ -109,23 +112,43 @@ export class GrpcAnswer implements Droppable {
         stream.uncork();
       });
     }
-    if (!stream.write(frame)) return this.#taken(frame.length);
+    // A stream takes several times as much before it says that it has enough.
+    const lying = stream.writableLength + frame.length;
+    if (lying >= COUNTED_BYTES) return this.#writeCounted(frame, lying);
     this.#held?.release();
-    return undefined;
+    return stream.write(frame) ? undefined : drained(stream);
   }
 
-  async #taken(bytes: number): Promise<void> {
+  /** Large ones go one by one; of small ones as many as the stream will hold. */
+  #writeCounted(frame: Buffer, lying: number): Promise<void> | undefined {
     const stream = this.#stream;
-    this.#held?.made(bytes);
-    if (!this.#timed) {
-      this.#timed = true;
-      // Node.js begins anew with all that is written or taken. A stream that has nothing to say is none of this.
-      stream.setTimeout(this.#options.writeTimeoutMs, () => {
-        if (stream.writableLength > 0) cancel(stream);
-      });
+    const held = this.#held;
+    this.#timeWrites();
+    this.#onTaken ??= () => {
+      if (held?.isParked === true && stream.writableLength < COUNTED_BYTES) held.release();
+    };
+    if (frame.length >= COUNTED_BYTES) {
+      held?.made(lying);
+      return writeTaken(stream, frame, this.#onTaken);
     }
-    await drained(stream);
-    this.#held?.release();
+    // At once for all that may follow.
+    if (held !== undefined && !(held.isParked && held.bytes >= lying)) {
+      held.made(Math.max(lying, stream.writableHighWaterMark));
+    }
+    return stream.write(frame, this.#onTaken) ? undefined : drained(stream);
+  }
+
+  /** From now on looks after that somebody takes what is written. */
+  #timeWrites(): void {
+    if (this.#timed) return;
+    this.#timed = true;
+    const stream = this.#stream;
+    // Each time, and not once as by `setTimeout` itself: a stream that has nothing to say is none of this, but may have later.
+    stream.on("timeout", () => {
+      if (stream.writableLength > 0) cancel(stream);
+    });
+    // Node.js begins anew with all that is written or taken.
+    stream.setTimeout(this.#options.writeTimeoutMs);
   }
 
   /** Ends the call well, after a last frame if there is one. */
@@ -163,7 +186,8 @@ export class GrpcAnswer implements Droppable {
     });
     this.begin();
     // A small one is no reason for a timer of its own: the one of the call does for it.
-    if (this.#held?.made(frame?.length ?? 0) === true) stream.setTimeout(this.#options.writeTimeoutMs);
+    const lying = stream.writableLength + (frame?.length ?? 0);
+    if (this.#held?.made(lying) === true) stream.setTimeout(this.#options.writeTimeoutMs);
     if (frame === undefined) stream.end();
     else stream.end(frame);
     // What the caller still sends has nobody to read it.
@@ -184,6 +208,19 @@ export function isGone(stream: ServerHttp2Stream): boolean {
 /** Stops a stream whose caller has no answer to expect. */
 export function cancel(stream: ServerHttp2Stream): void {
   stream.close(constants.NGHTTP2_CANCEL);
+}
+
+/** Writes; settles when all of it is taken, or the stream is gone. */
+function writeTaken(stream: ServerHttp2Stream, frame: Buffer, taken: () => void): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off("close", done);
+      taken();
+      resolve();
+    };
+    stream.on("close", done);
+    stream.write(frame, done);
+  });
 }
 
 function drained(stream: ServerHttp2Stream): Promise<void> {
