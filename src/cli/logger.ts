@@ -33,12 +33,11 @@ const MAX_WAITING_BYTES = 16 << 20;
 /**
  * Makes the logger. It does not hold up the service for a reader of stderr who is slow: what there is no room for is dropped,
  * and once there is room again, a line says how many lines that were.
+ * @param fd where lines go; default: stderr
  */
-export async function openLogger(settings: LogSettings): Promise<Logger> {
+export async function openLogger(settings: LogSettings, fd = 2): Promise<Logger> {
   const lines =
-    settings.format === "json"
-      ? destination({ fd: 2, sync: false, maxLength: MAX_WAITING_BYTES })
-      : undefined;
+    settings.format === "json" ? destination({ fd, sync: false, maxLength: MAX_WAITING_BYTES }) : undefined;
   const logger = pino(
     {
       level: settings.level,
@@ -47,7 +46,7 @@ export async function openLogger(settings: LogSettings): Promise<Logger> {
       formatters: { level: (level) => ({ level }) },
       serializers: { err: shownError },
     },
-    lines ?? (await prettyLines()),
+    lines ?? (await prettyLines(fd)),
   );
   if (lines !== undefined) tellDropped(lines, logger);
   return logger;
@@ -75,9 +74,9 @@ function tellDropped(stream: ReturnType<typeof destination>, logger: Logger): vo
   });
 }
 
-async function prettyLines(): Promise<DestinationStream> {
+async function prettyLines(fd: number): Promise<DestinationStream> {
   const { PinoPretty } = await import("pino-pretty");
-  return PinoPretty({ destination: 2, sync: true, colorize: process.stderr.isTTY, ignore: "pid,hostname" });
+  return PinoPretty({ destination: fd, sync: true, colorize: process.stderr.isTTY, ignore: "pid,hostname" });
 }
 
 /** What may be shown of something thrown: not what databases and libraries hang onto it, which may quote what is stored. */

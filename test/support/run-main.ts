@@ -11,11 +11,13 @@ export interface RunMainOptions {
   readonly input?: string;
   /** How many SIGINT it gets, from when it listens for them. */
   readonly interrupts?: number;
+  /** What it must have said before. */
+  readonly after?: string;
 }
 
 /** Runs the program to its end, and takes what it says. One at a time. */
 export async function runMain(args: readonly string[], options: RunMainOptions = {}): Promise<CliEnd> {
-  const { env = {}, input = "", interrupts = 0 } = options;
+  const { env = {}, input = "", interrupts = 0, after = "" } = options;
   const listening = process.listenerCount("SIGINT");
   let output = "";
   let errors = "";
@@ -44,6 +46,7 @@ export async function runMain(args: readonly string[], options: RunMainOptions =
     const ending = main(args);
     if (interrupts > 0)
       await vi.waitUntil(() => process.listenerCount("SIGINT") > listening, { interval: 1 });
+    if (interrupts > 0) await vi.waitUntil(() => output.includes(after), { timeout: 10_000, interval: 1 });
     for (let i = 0; i < interrupts; i++) process.emit("SIGINT");
     const code = await ending;
     return { code, output, errors };
