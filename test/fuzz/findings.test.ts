@@ -92,6 +92,20 @@ describe("a frame that ends with its header", () => {
   );
 });
 
+describe("a frame that is too large and said to be compressed", () => {
+  test.each(["GetState", "ListState", "WatchSession", "Pipeline"])(
+    "is too large on both paths: %s",
+    async (rpc) => {
+      for (const fastPath of [true, false]) {
+        const session = http2Session(await serving({ fastPath }));
+        const headers = { ":path": pathOf(rpc), "content-type": "application/grpc" };
+        const { trailers } = await http2Request(session, headers, Buffer.from("0165641203000000", "hex"));
+        expect(trailers["grpc-status"]).toBe("8");
+      }
+    },
+  );
+});
+
 describe("a write without its value", () => {
   const set = { ...KEY, requestId: "once" };
   test.each([

@@ -37,16 +37,16 @@ class Splitter {
   get frameBytes(): number {
     if (this.held < HEADER_BYTES) return Number.POSITIVE_INFINITY;
     const header = this.all();
+    const size = header.readUInt32BE(1);
+    if (size > this.#limitBytes) {
+      const text = `message size ${size} is larger than configured readMaxBytes ${this.#limitBytes}`;
+      throw new ConnectError(text, Code.ResourceExhausted);
+    }
     if (((header[0] as number) & 1) !== 0) {
       throw new ConnectError(
         "received compressed envelope, but do not know how to decompress",
         Code.Internal,
       );
-    }
-    const size = header.readUInt32BE(1);
-    if (size > this.#limitBytes) {
-      const text = `message size ${size} is larger than configured readMaxBytes ${this.#limitBytes}`;
-      throw new ConnectError(text, Code.ResourceExhausted);
     }
     return HEADER_BYTES + size;
   }
