@@ -16,8 +16,8 @@ export interface BehaviourFile {
   readonly cases: readonly { readonly name: string; readonly steps: readonly Step[] }[];
 }
 
-/** One step, in the words of README.md. */
-interface Step extends Readonly<Record<string, unknown>> {
+/** One step, in the words of README.md: the file is trusted to give each what it takes. */
+interface Step extends Partial<Fields> {
   readonly do: string;
   readonly session?: string;
   readonly client?: string;
@@ -25,6 +25,33 @@ interface Step extends Readonly<Record<string, unknown>> {
   readonly error?: Readonly<Record<string, unknown>>;
   readonly within_ms?: number;
 }
+
+/** What steps take. What is not optional is there for those that need it. */
+interface Fields {
+  readonly key: string;
+  readonly value: Json;
+  readonly state: Readonly<Record<string, Json>>;
+  readonly new_session: string;
+  readonly increment: string;
+  readonly times: number;
+  readonly count: number;
+  readonly ms: number;
+  readonly changes?: readonly FileChange[];
+  readonly checks?: readonly { readonly key: string; readonly if_revision: number }[];
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly workflow_id?: string;
+  readonly key_prefix?: string;
+  readonly if_revision?: number;
+  readonly at_revision?: number;
+  readonly after_revision?: number;
+  readonly request_id?: string;
+  readonly reconnect?: boolean;
+  readonly ttl_ms?: number;
+  readonly timeout_ms?: number;
+}
+
+/** A change, by its kind. */
+type FileChange = Readonly<Record<string, Readonly<Record<string, Json>>>>;
 
 /** Where a run finds the service, and how. */
 export interface Run {
@@ -42,10 +69,6 @@ interface Doing {
   /** The same service, through a client whose calls have so much time. */
   within(timeoutMs: number): Promise<WorkflowStateStore>;
 }
-
-/** A step's fields, of types that the file is trusted for. */
-// biome-ignore lint/suspicious/noExplicitAny: the file is data; a step that is not as it says fails its case.
-type Fields = any;
 
 /** What a step gives, in the words of the file. */
 type Answer = Readonly<Record<string, unknown>>;
@@ -71,7 +94,7 @@ const DOERS: Readonly<Record<string, (doing: Doing, step: Fields) => Promise<Ans
     const { if_revision: ifRevision, request_id: requestId, labels, workflow_id: workflowId } = step;
     const { revision, entries } = await store.commit(sessionId, {
       changes: (step.changes ?? []).map(changeOf),
-      checks: (step.checks ?? []).map((check: Fields) => ({ key: check.key, ifRevision: check.if_revision })),
+      checks: (step.checks ?? []).map((check) => ({ key: check.key, ifRevision: check.if_revision })),
       ifRevision,
       requestId,
       metadata: { labels, workflowId },
@@ -194,7 +217,7 @@ async function doStep(doing: Doing, step: Step): Promise<void> {
   const began = performance.now();
   const doer = DOERS[step.do];
   if (doer === undefined) throw new Error(`there is nothing to do as ${step.do}`);
-  const found = doer(doing, step).then(
+  const found = doer(doing, step as Step & Fields).then(
     (answer) => ({ answer }),
     (error: unknown) => ({ error }),
   );
@@ -244,9 +267,9 @@ function short(value: unknown): string {
   return (JSON.stringify(value) ?? "missing").slice(0, 300);
 }
 
-function changeOf(change: Readonly<Record<string, Fields>>): Change {
-  const [[kind, { max_items: maxItems, ...fields }] = []] = Object.entries(change) as Fields;
-  return { kind, ...fields, ...(maxItems === undefined ? {} : { maxItems }) };
+function changeOf(change: FileChange): Change {
+  const [[kind, { max_items: maxItems, ...fields }] = ["none", {}]] = Object.entries(change);
+  return { kind, ...fields, ...(maxItems === undefined ? {} : { maxItems }) } as Change;
 }
 
 function plain({ revision, kind, entries }: Event): Record<string, Json> {

@@ -30,7 +30,7 @@ export function prometheusText({ resource, scopeMetrics }: ResourceMetrics): str
 }
 
 /** The name that Prometheus has for an instrument: `rpc.server.call.duration` in `s` is `rpc_server_call_duration_seconds`. */
-export function prometheusName({ descriptor: { name, unit }, ...metric }: MetricData): string {
+function prometheusName({ descriptor: { name, unit }, ...metric }: MetricData): string {
   const suffix = UNITS[unit];
   const base = name.replace(/[^\w:]/g, "_");
   const withUnit = suffix === undefined || base.endsWith(`_${suffix}`) ? base : `${base}_${suffix}`;
