@@ -61,7 +61,9 @@ async function eachSession(
   for await (const page of sessionPages(backend, signal)) {
     await inParallel(page, concurrency, async (session) => {
       if (signal?.aborted) return;
-      done.values += await task(session);
+      // Not in one expression: that would add to what was there before the wait, and drop what others added meanwhile.
+      const values = await task(session);
+      done.values += values;
       done.sessions++;
       onProgress?.({ ...done });
     });
