@@ -287,8 +287,9 @@ test("a server that ends every connection at once ends no program", async () => 
   const backend = await openBackendAt(url, QUICK);
   const stopHints = backend.hints(() => {});
   await Promise.all(Array.from({ length: 20 }, (_, i) => run(backend, setting(`s${i}`, "k", "x"))));
+  // Waits for each to be gone: one that is still going would take a write with it, which is then in doubt.
   await server.query(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE $1",
+    "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE $1",
     [`%${schemaOf(url)}%`],
   );
   await until(
