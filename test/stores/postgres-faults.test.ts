@@ -151,7 +151,7 @@ describe.each(POSTGRES)("between a store and $name", ({ share }) => {
     waiting.catch(() => {});
     await until(() => waitsForLock(server, url));
     await server.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE $1",
+      "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE $1",
       [`%${schemaOf(url)}%plan(%`],
     );
     await expect(waiting).rejects.toMatchObject({ reason: "OUTCOME_UNKNOWN" });
