@@ -43,7 +43,8 @@ export const TOLD: {
     asked: ({ sessionId, changes = [], requestId }) => ({
       operation: "Commit",
       sessionId,
-      keys: changes.map(({ key }) => key),
+      // A change of a kind that isn't known here has no key; the store refuses it.
+      keys: changes.map(({ key }) => (key as string | undefined) ?? ""),
       requestId,
     }),
     revision: (answer) => answer.revision,
