@@ -12,14 +12,25 @@ import type { WorkflowStateService } from "../gen/encoded/agenterra/state/v1/ser
 import { WorkflowStateError } from "./errors.ts";
 import { allowedBatch, RULES, type Rule } from "./service/access.ts";
 import {
+  checkListed,
   fitting,
   fittingEvent,
   mostOfBatch,
+  mostOfCommit,
   mostOfEntry,
   trimmed,
   trimmedResults,
 } from "./service/answer-size.ts";
-import { after, bounded, type Call, endingWith, raced, streamEnd, until } from "./service/call.ts";
+import {
+  after,
+  bounded,
+  type Call,
+  checkCredentials,
+  endingWith,
+  raced,
+  streamEnd,
+  until,
+} from "./service/call.ts";
 import { Gate, type PrincipalLimits } from "./service/gate.ts";
 import { TellingPipeline, TOLD, type Told, tellingBatch, tellingWrite } from "./service/writes.ts";
 import type * as Store from "./store.ts";
@@ -158,7 +169,9 @@ function callsOf(
   ): Promise<Answer> {
     // What is refused anyway takes nothing.
     check?.();
-    const { principal } = call.access.identity;
+    const { identity } = call.access;
+    checkCredentials(identity);
+    const { principal } = identity;
     gate.take(principal, operations);
     const leave = gate.enter(principal, "calls");
     try {
@@ -175,11 +188,11 @@ function callsOf(
   function unary<Request, Answer>(
     rule: Rule<Request>,
     run: (request: Request, context: CallContext) => Promise<Answer>,
-    answerBytes: number = ofOneEntry,
+    answerBytes: number | ((request: Request) => number) = ofOneEntry,
   ): (request: Request, call: Call) => Promise<Answer> {
-    const size = { operations: 1, answerBytes };
+    const sizeOf = typeof answerBytes === "number" ? () => answerBytes : answerBytes;
     return (request, call) =>
-      admitted(call, size, async (signal) => {
+      admitted(call, { operations: 1, answerBytes: sizeOf(request) }, async (signal) => {
         rule(call.access, request);
         return run(request, contextOf(call, signal));
       });
@@ -190,7 +203,7 @@ function callsOf(
     rule: Rule<Request>,
     told: Told<Request, Answer>,
     run: (request: Request, context: CallContext) => Promise<Answer>,
-    answerBytes: number = ofOneEntry,
+    answerBytes: number | ((request: Request) => number) = ofOneEntry,
   ): (request: Request, call: Call) => Promise<Answer> {
     const untold = unary(rule, run, answerBytes);
     return (request, call) => {
@@ -244,7 +257,11 @@ function callsOf(
     ),
     listSessions: unary(
       RULES.listSessions,
-      (request, context) => store.listSessions(request, context),
+      async (request, context) => {
+        const page = await store.listSessions(request, context);
+        checkListed(page.sessions, requestBytes);
+        return page;
+      },
       requestBytes,
     ),
     getState: unary(RULES.getState, (request, context) => store.getState(request, context)),
@@ -253,7 +270,12 @@ function callsOf(
       store.deleteState(request, context),
     ),
     listState: unary(RULES.listState, (request, context) => store.listState(request, context), requestBytes),
-    commit: writing(RULES.commit, TOLD.commit, (request, context) => store.commit(request, context)),
+    commit: writing(
+      RULES.commit,
+      TOLD.commit,
+      (request, context) => store.commit(request, context),
+      (request) => mostOfCommit(request, limits),
+    ),
     async batch(batch, call) {
       const running = admitted(
         call,
@@ -295,20 +317,21 @@ function callsOf(
         }
       }
       async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
-        for await (const batch of endingWith(batches, ending)) {
+        for await (const batch of endingWith(batches, end.signal)) {
           // A store that is not told to stop, or doesn't yet, is given no more.
-          end.signal.throwIfAborted();
+          call.signal.throwIfAborted();
+          if (end.signal.aborted) return;
           const kept = allowed(batch);
           begun.push(kept);
           telling?.gave(batch);
           yield kept.operations;
         }
       }
-      // Not the server's stop: what was begun is still answered.
-      const end = streamEnd(call, NEVER);
+      // Ends what is read, and not what was begun: that is done, and is still answered.
+      const end = streamEnd({ ...call, signal: NEVER }, ending);
       try {
-        const context = contextOf(call, end.signal);
-        for await (const results of until(store.pipeline(operations(), context), end.signal)) {
+        const context = contextOf(call, call.signal);
+        for await (const results of until(store.pipeline(operations(), context), call.signal)) {
           const all = answered(begun.shift(), results);
           telling?.answered(all);
           yield trimmedResults(all, requestBytes);
@@ -321,7 +344,7 @@ function callsOf(
         end.unlink();
         leave();
       }
-      ending.throwIfAborted();
+      end.signal.throwIfAborted();
     },
     forkSession: writing(
       RULES.forkSession,
@@ -337,7 +360,11 @@ function callsOf(
     ),
     listEvents: unary(
       RULES.listEvents,
-      (request, context) => store.listEvents(request, context),
+      async (request, context) => {
+        const page = await store.listEvents(request, context);
+        for (const event of page.events) fittingEvent(event, requestBytes);
+        return page;
+      },
       requestBytes,
     ),
     async *watchSession(request, call) {

@@ -142,6 +142,37 @@ describe("answers over the limit", () => {
     }
   });
 
+  test("a listed session and event fail with SESSION_TOO_LARGE, naming which", async () => {
+    const { revision, ...listed } = sized(2_000);
+    const sessions = [{ ...listed, revision }];
+    const { calls } = serviceOver(
+      stubStore({
+        listSessions: async () => ({ sessions, nextPageToken: "" }),
+        listEvents: async () => ({
+          events: [
+            {
+              sessionId: "s",
+              revision: 7,
+              time: 1,
+              kind: "FORKED",
+              entries: [{ key: "k", value: new Uint8Array(2_000), revision: 7, updateTime: 1 }],
+            },
+          ],
+          nextPageToken: "",
+        }),
+      }),
+      limits,
+    );
+    await expect(calls.listSessions({ view: "FULL" }, call())).rejects.toMatchObject({
+      reason: "SESSION_TOO_LARGE",
+      metadata: { session_id: "s", limit: "2000" },
+    });
+    await expect(calls.listEvents({ sessionId: "s" }, call())).rejects.toMatchObject({
+      reason: "SESSION_TOO_LARGE",
+      metadata: { revision: "7", limit: "2000" },
+    });
+  });
+
   test("a write answers without the state", async () => {
     const large = { saveSession: async () => sized(2_000), forkSession: async () => sized(2_000) };
     const { rpcs } = serviceOver(stubStore({ ...large, restoreSession: large.forkSession }), limits);

@@ -3,6 +3,7 @@
  * What is not proven is refused; a server with none of these set up asks nobody.
  */
 import type { X509Certificate } from "node:crypto";
+import type { WorkflowStateError } from "../errors.ts";
 import { type Action, ANYBODY, type Grant, type Identity } from "../service/access.ts";
 import { type Caller, unauthenticated } from "./auth/caller.ts";
 import { type CertificateOptions, certificateCaller } from "./auth/certificates.ts";
@@ -56,7 +57,7 @@ export class Authenticator implements Identify {
   readonly #streams: Set<OpenStream> = new Set();
 
   constructor(options: AuthOptions | undefined) {
-    this.#rules = new Rules(options, this.#streams);
+    this.#rules = this.#rulesOf(options);
   }
 
   known(credentials: Credentials): Identity | undefined {
@@ -69,12 +70,14 @@ export class Authenticator implements Identify {
 
   /** From now on other options hold. Streams of callers of whom they say something else end with UNAUTHENTICATED. */
   reload(options: AuthOptions | undefined): void {
-    this.#rules = new Rules(options, this.#streams);
+    this.#rules = this.#rulesOf(options);
     for (const { caller, grants, end } of [...this.#streams]) {
-      if (!this.#rules.stillHolds(caller, grants)) {
-        end(unauthenticated("What these credentials are good for has changed: call again."));
-      }
+      if (!this.#rules.stillHolds(caller, grants)) end(changed());
     }
+  }
+
+  #rulesOf(options: AuthOptions | undefined): Rules {
+    return new Rules(options, this.#streams, () => this.#rules);
   }
 }
 
@@ -89,15 +92,18 @@ interface OpenStream {
 class Rules {
   readonly #options: AuthOptions | undefined;
   readonly #streams: Set<OpenStream>;
+  readonly #current: () => Rules;
   readonly #byKey: (key: string) => Caller | undefined;
   readonly #jwt: JwtCallers | undefined;
   /** Identities by what their callers are made of: grants are put together once. */
   readonly #identities: WeakMap<Caller, Identity> = new WeakMap();
   readonly #byConnection: WeakMap<object, Caller | null> = new WeakMap();
 
-  constructor(options: AuthOptions | undefined, streams: Set<OpenStream>) {
+  /** @param current the rules that hold now: calls that began under others may outlast them */
+  constructor(options: AuthOptions | undefined, streams: Set<OpenStream>, current: () => Rules) {
     this.#options = options;
     this.#streams = streams;
+    this.#current = current;
     this.#byKey = keyCallers(options?.keys ?? []);
     this.#jwt = options?.jwt && new JwtCallers(options.jwt);
   }
@@ -150,16 +156,32 @@ class Rules {
     if (identity === undefined) {
       const { principal, namespaces, expireTime } = caller;
       const grants = grantsOf(caller, this.#options?.grants ?? []);
+      // The message of a call may come long after the headers that said who makes it.
+      const holds = (): boolean => {
+        const current = this.#current();
+        return current === this || current.stillHolds(caller, grants);
+      };
+      const check = (): void => {
+        if (!holds()) throw changed();
+      };
       const onRevoked = (end: (reason: unknown) => void): (() => void) => {
+        if (!holds()) {
+          end(changed());
+          return () => {};
+        }
         const stream = { caller, grants, end };
         this.#streams.add(stream);
         return () => this.#streams.delete(stream);
       };
-      identity = { principal, namespaces, grants, expireTime, onRevoked };
+      identity = { principal, namespaces, grants, expireTime, check, onRevoked };
       this.#identities.set(caller, identity);
     }
     return identity;
   }
+}
+
+function changed(): WorkflowStateError {
+  return unauthenticated("What these credentials are good for has changed: call again.");
 }
 
 /** The token of a header; empty where there is none. */

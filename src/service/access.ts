@@ -27,7 +27,9 @@ export interface Identity {
   readonly grants: readonly Grant[];
   /** When its credentials expire, in epoch milliseconds; absent: they don't. */
   readonly expireTime?: number | undefined;
-  /** Has `end` called when the credentials are taken back before that, until what is returned is called. */
+  /** Fails with UNAUTHENTICATED if the credentials were taken back since the call began. */
+  readonly check?: (() => void) | undefined;
+  /** Has `end` called when the credentials are taken back before that, now if they have been, until what is returned is called. */
   readonly onRevoked?: ((end: (reason: unknown) => void) => () => void) | undefined;
 }
 

@@ -1,6 +1,15 @@
 /** How large answers are, and what becomes of those that would be over the limit. */
 import { WorkflowStateError } from "../errors.ts";
-import type { EncodedForm, Entry, Event, Limits, Operation, Result, Session } from "../store.ts";
+import type {
+  CommitRequest,
+  EncodedForm,
+  Entry,
+  Event,
+  Limits,
+  Operation,
+  Result,
+  Session,
+} from "../store.ts";
 import { utf8Length } from "../validate.ts";
 
 /** Tag and length of a field, at most: no field is 2^28 bytes long. */
@@ -42,33 +51,52 @@ export function mostOfEntry({ valueBytes, keyBytes, requestBytes }: Limits): num
   return Math.min(valueBytes + keyBytes + FIXED, requestBytes);
 }
 
+/** Bytes that the answer of a commit may have: what it sets, and what it computes. */
+export function mostOfCommit(
+  { changes = [] }: CommitRequest<EncodedForm>,
+  { valueBytes, requestBytes }: Limits,
+): number {
+  let bytes = FIXED;
+  for (const change of changes) {
+    bytes += FIXED + mostOfText(change.key);
+    if (change.kind === "set") bytes += mostOfValue(change.value);
+    else if (change.kind !== "delete") bytes += valueBytes;
+  }
+  return Math.min(bytes, requestBytes);
+}
+
+// A message need not have a key or a value; the store refuses it.
+function mostOfText(text: string | undefined): number {
+  return (text?.length ?? 0) * 3;
+}
+
+function mostOfValue(value: Uint8Array | undefined): number {
+  return value?.length ?? 0;
+}
+
 /** Bytes that the answer of a batch may have. */
 export function mostOfBatch(operations: readonly Operation<EncodedForm>[], limits: Limits): number {
   const { requestBytes } = limits;
-  const ofOneEntry = mostOfEntry(limits);
   let bytes = 0;
   for (const operation of operations) {
-    bytes += mostOfOperation(operation, ofOneEntry, requestBytes);
+    bytes += mostOfOperation(operation, limits);
     if (bytes >= requestBytes) return requestBytes;
   }
   return bytes;
 }
 
-function mostOfOperation(
-  operation: Operation<EncodedForm>,
-  ofOneEntry: number,
-  requestBytes: number,
-): number {
+function mostOfOperation(operation: Operation<EncodedForm>, limits: Limits): number {
   switch (operation.kind) {
     case "setState":
-      // A message need not have a value; the store refuses it.
-      return FIXED + operation.key.length * 3 + ((operation.value as Uint8Array | undefined)?.length ?? 0);
+      return FIXED + mostOfText(operation.key) + mostOfValue(operation.value);
     case "deleteState":
       return FIXED;
     case "getSession":
-      return requestBytes;
+      return limits.requestBytes;
+    case "commit":
+      return mostOfCommit(operation, limits);
     default:
-      return ofOneEntry;
+      return mostOfEntry(limits);
   }
 }
 
@@ -83,6 +111,19 @@ export function fitting<S extends Session<EncodedForm> | undefined>(session: S, 
     );
   }
   return session;
+}
+
+/** Fails with SESSION_TOO_LARGE where a listed session is more than one answer may hold: the first of a page comes whatever its size. */
+export function checkListed(sessions: readonly Session<EncodedForm>[], limitBytes: number): void {
+  for (const session of sessions) {
+    const actual = sessionBytes(session);
+    if (actual <= limitBytes) continue;
+    throw new WorkflowStateError(
+      "SESSION_TOO_LARGE",
+      `A listed session is larger than one answer may be (${limitBytes} bytes): list without state, and read that session page by page with ListState.`,
+      { metadata: { session_id: session.sessionId, limit: `${limitBytes}`, actual: `${actual}` } },
+    );
+  }
 }
 
 /** The session of a write's answer: the write is done, so what is too large loses its state instead of failing. */
@@ -105,7 +146,8 @@ export function fittingEvent(event: Event<EncodedForm>, limitBytes: number): Eve
 
 /**
  * The results of a batch as far as one answer may hold them. A read that is too much becomes the error REQUEST_TOO_LARGE
- * (a whole session SESSION_TOO_LARGE); a write is done, so its answer stays, less the values.
+ * (a whole session SESSION_TOO_LARGE); a write is done, so its answer stays, less the values, and where not even that has
+ * room, less the entries.
  */
 export function trimmedResults(
   results: readonly Result<EncodedForm>[],
@@ -119,8 +161,9 @@ export function trimmedResults(
       return result;
     }
     const less = lesserResult(result, limitBytes);
-    room -= resultBytes(less);
-    return less;
+    const least = resultBytes(less) <= room ? less : leastResult(less);
+    room -= resultBytes(least);
+    return least;
   });
 }
 
@@ -142,6 +185,10 @@ function lesserResult(result: Result<EncodedForm>, limitBytes: number): Result<E
     default:
       return result;
   }
+}
+
+function leastResult(result: Result<EncodedForm>): Result<EncodedForm> {
+  return result.kind === "commit" ? { ...result, entries: [] } : result;
 }
 
 function tooMuch(limitBytes: number): Result<EncodedForm> {

@@ -1,7 +1,7 @@
 /** One call: who makes it, how long it may take, and how it ends early. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { WorkflowStateError } from "../errors.ts";
-import type { Access } from "./access.ts";
+import type { Access, Identity } from "./access.ts";
 import type { Observation } from "./observer.ts";
 
 /** Room in the server's memory for what a call makes. */
@@ -130,8 +130,14 @@ export function streamEnd({ access, signal }: Call, stopping: AbortSignal): Link
   return end;
 }
 
+/** Fails with UNAUTHENTICATED where credentials are no longer good: a call's message may come long after its headers. */
+export function checkCredentials({ expireTime, check }: Identity): void {
+  if (expireTime !== undefined && expireTime <= Date.now()) throw credentialsExpired();
+  check?.();
+}
+
 /** A call with credentials whose time is over. */
-export function credentialsExpired(): WorkflowStateError {
+function credentialsExpired(): WorkflowStateError {
   return new WorkflowStateError(
     "UNAUTHENTICATED",
     "The credentials have expired: get new ones, and call again.",

@@ -120,7 +120,7 @@ test("a write past its deadline is told of as that", async () => {
 });
 
 describe.for([true, false])("a pipeline, with the fast path: %s", (fastPath) => {
-  test("whose credentials are taken back while its write is under way may have written", async () => {
+  test("whose credentials are taken back while its write is under way tells of what that came to", async () => {
     const { store, written, release } = holding();
     const observer = new LookingOn();
     const server = await serving({ store, observer, fastPath, auth: { keys: [KEY], grants: [...GRANTS] } });
@@ -130,12 +130,12 @@ describe.for([true, false])("a pipeline, with the fast path: %s", (fastPath) => 
       await written("n");
       const other = { ...KEY, sha256: createHash("sha256").update("other").digest("hex") };
       server.reload({ auth: { keys: [other], grants: [...GRANTS] } });
+      release();
     }
     await expect(gathered(client.pipeline(batches(), { headers: CREDENTIALS }))).rejects.toThrow();
-    release();
     const seen = await observer.ended("Pipeline");
     expect(seen.ends).toEqual(["Unauthenticated UNAUTHENTICATED"]);
-    expect(told(seen)).toEqual([["SetState", "k", "Canceled"]]);
+    expect(told(seen)).toEqual([["SetState", "k", "ok"]]);
   });
 
   test("that ends with a batch that is refused tells of that one why, of those before that they may be done", async () => {
@@ -215,4 +215,33 @@ test("a read in a namespace that its caller has no credentials for is no write",
   };
   await fetch(`${server.url}${pathOf("GetState")}`, { method: "POST", headers, body: "{}" });
   expect((await observer.ended("GetState")).writes).toEqual([]);
+});
+
+describe("a commit with a change of no kind", () => {
+  const nothing = '{"sessionId":"s","changes":[{}]}';
+
+  async function posted(rpc: string, body: string): Promise<{ status: number; text: string; seen: Seen }> {
+    const observer = new LookingOn();
+    const { url } = await serving({ observer });
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(url + pathOf(rpc), { method: "POST", headers, body });
+    return { status: response.status, text: await response.text(), seen: await observer.ended(rpc) };
+  }
+
+  test("is refused, and told of", async () => {
+    const { status, text, seen } = await posted("Commit", nothing);
+    expect(status).toBe(400);
+    expect(text).toContain("INVALID_REQUEST");
+    expect(told(seen)).toEqual([["Commit", "", "InvalidArgument INVALID_REQUEST"]]);
+  });
+
+  test("hides nothing of what is written beside it", async () => {
+    const set = '{"setState":{"sessionId":"s","key":"k","value":1}}';
+    const { status, seen } = await posted("Batch", `{"operations":[{"commit":${nothing}},${set}]}`);
+    expect(status).toBe(200);
+    expect(told(seen)).toEqual([
+      ["Commit", "", "InvalidArgument INVALID_REQUEST"],
+      ["SetState", "k", "ok"],
+    ]);
+  });
 });
