@@ -57,6 +57,39 @@ async function issuer(answer: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
 }
 
+test("an issuer that fails is not asked again at once, however many tokens come, and is when time has passed", async () => {
+  let asked = 0;
+  let fails = true;
+  const jwksUrl = await issuer((_, response) => {
+    asked++;
+    response.writeHead(fails ? 503 : 200).end(JSON.stringify({ keys: [jwk] }));
+  });
+  const unknown = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      new SignJWT({ ...CLAIMS, sub: `${i}` }).setProtectedHeader({ alg: "ES256", kid: "2" }).sign(privateKey),
+    ),
+  );
+  expect(await statuses(auth({ jwksUrl, jwksCooldownMs: 60_000 }), ...unknown)).toEqual(
+    unknown.map(() => UNAVAILABLE),
+  );
+  // Twice would be 5 s later.
+  expect(asked).toBeLessThan(5);
+
+  const soon = auth({ jwksUrl, jwksCooldownMs: 20 });
+  const session = http2Session(await serving({ auth: soon }));
+  const answer = async (): Promise<unknown> => {
+    const headers = {
+      ":path": pathOf("GetState"),
+      "content-type": "application/grpc",
+      authorization: `Bearer ${token}`,
+    };
+    return (await http2Request(session, headers, BODY)).trailers["grpc-status"];
+  };
+  expect(await answer()).toBe(UNAVAILABLE);
+  fails = false;
+  await vi.waitFor(async () => expect(await answer()).toBe(OK), 20_000);
+});
+
 describe("an issuer whose keys can't be read", () => {
   const json =
     (body: unknown): RequestListener =>

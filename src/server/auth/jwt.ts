@@ -25,7 +25,7 @@ export interface JwtOptions {
   readonly jwksUrl?: string | undefined;
   /** The issuer's one key, as PEM. */
   readonly publicKey?: string | undefined;
-  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds. Default: 30,000. */
+  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds; at most 5,000 where it failed. Default: 30,000. */
   readonly jwksCooldownMs?: number | undefined;
   /** The claim that names the namespace, or a list of them. Default: `namespace`. The principal is always `sub`. */
   readonly namespaceClaim?: string | undefined;
@@ -55,6 +55,8 @@ const MAX_TOKEN_LENGTH = 8_192;
 const KNOWN = { tokens: 10_000, ms: 60_000 };
 /** How long fetched keys are good for, and how long fetching them may take. */
 const JWKS = { cacheMaxAge: 600_000, timeoutDuration: 5_000 };
+/** How long after a fetch that failed no other is begun, in milliseconds: the cooldown is that after one that did not. */
+const FAILED_COOLDOWN_MS = 5_000;
 /** More bytes than any issuer's keys have: whoever sends more sends something else. */
 const MAX_JWKS_BYTES = 1 << 20;
 
@@ -66,12 +68,13 @@ export class JwtCallers {
 
   constructor(options: JwtOptions) {
     this.#options = options;
+    const cooldownDuration = options.jwksCooldownMs ?? 30_000;
     this.#key =
       options.publicKey === undefined
         ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), {
             ...JWKS,
-            [customFetch]: fetchBounded,
-            cooldownDuration: options.jwksCooldownMs ?? 30_000,
+            [customFetch]: atMostEvery(Math.min(cooldownDuration, FAILED_COOLDOWN_MS), fetchBounded),
+            cooldownDuration,
           })
         : createPublicKey(options.publicKey);
   }
@@ -154,6 +157,17 @@ const fetchBounded: FetchImplementation = async (url, options) => {
   }
   return new Response(response.status === 200 ? Buffer.concat(chunks) : null, { status: response.status });
 };
+
+/** A fetch that fails at once where the last one was begun less than so many milliseconds ago: strangers decide when keys are asked for. */
+function atMostEvery(ms: number, fetch: FetchImplementation): FetchImplementation {
+  let next = Number.NEGATIVE_INFINITY;
+  return async (url, options) => {
+    const now = performance.now();
+    if (now < next) throw new Error("The issuer's keys were asked for a moment ago, and did not come.");
+    next = now + ms;
+    return fetch(url, options);
+  };
+}
 
 function invalid(cause?: unknown): WorkflowStateError {
   return unauthenticated("The token is not valid here, or no longer: get a new one.", cause);
