@@ -5,6 +5,7 @@ import {
   Health as HealthService,
   HealthCheckResponse_ServingStatus as Status,
 } from "../../gen/grpc/health/v1/health_pb.ts";
+import { WorkflowStateError } from "../errors.ts";
 import type { EncodedStore } from "../store.ts";
 import { raced } from "./call.ts";
 import { connectionKey } from "./routes.ts";
@@ -72,8 +73,9 @@ export class Health {
     try {
       const signal = AbortSignal.timeout(this.#timeoutMs);
       await raced(this.#store.getState(PROBE, { signal }), signal);
-    } catch {
-      reached = false;
+    } catch (error) {
+      // A store that refuses the question has been reached: the entry may be there, under a key that is not known any more.
+      reached = WorkflowStateError.is(error) && error.code !== "UNAVAILABLE";
     } finally {
       this.#asking = false;
     }

@@ -9,10 +9,12 @@ import {
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { WorkflowStateError } from "../../src/errors.ts";
 import { openEncodedStore } from "../../src/open.ts";
 import { startServer } from "../../src/server.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
 import { serving } from "../support/serving.ts";
+import { stubStore } from "../support/stub-store.ts";
 
 const OURS = "agenterra.state.v1.WorkflowStateService";
 const definition = loadSync("grpc/health/v1/health.proto", {
@@ -99,6 +101,14 @@ test("a server whose store can't be reached is not ready until it can again", as
   const again = await startServer({ store: memory, listen: { port: behind.port } });
   onTestFinished(() => again.close({ now: true }));
   await vi.waitFor(() => expect(told.at(-1)).toBe("SERVING"), 10_000);
+});
+
+test("a store that refuses what it is asked has been reached", async () => {
+  const getState = async (): Promise<never> => {
+    throw new WorkflowStateError("VALUE_UNREADABLE", "The value is under a key that is not known here.");
+  };
+  const { url } = await serving({ store: stubStore({ getState }) });
+  await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200), 20_000);
 });
 
 test("a server that stops says so to those who watch, and their watches don't hold it up", async () => {
