@@ -25,7 +25,8 @@
  * - A missing session or key must read as `undefined`; a store that can't answer must throw STORE_UNAVAILABLE, never that.
  * - What is returned must be the caller's own; what was given must not be kept by reference.
  * - An aborted signal must reject a call that has not begun its commit with the signal's reason; it must not be looked at
- *   after the commit. It must end a stream by throwing the signal's reason.
+ *   after the commit, except over a service: there a write that was on its way may have been made, and the same request id
+ *   tells. It must end a stream by throwing the signal's reason.
  */
 import type {
   EncodedForm,
@@ -68,7 +69,7 @@ export type * from "./requests.ts";
 export interface CallContext {
   /** The tenant, part of every storage key; absent: `""`, the default one. */
   readonly namespace?: string | undefined;
-  /** Aborts the call before its commit, or ends the stream. */
+  /** Aborts the call before its commit, or on its way to a service, or ends the stream. */
   readonly signal?: AbortSignal | undefined;
   /** What whoever observes the call has given it, for a store that observes its own work; others leave it alone. */
   readonly trace?: unknown;
@@ -138,7 +139,10 @@ export interface EncodedStore {
 
 /** Options of every call on a {@link WorkflowStateStore}. */
 export interface CallOptions {
-  /** Aborts the call before its commit, or ends the stream. */
+  /**
+   * Aborts the call before its commit, or ends the stream. Over a service a write that was on its way may have been made:
+   * send it again with the same `requestId`.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -367,9 +367,7 @@ describe("answers survive the wire", () => {
     expect(responseFromWire.listEvents(newer).events).toMatchObject([
       { kind: "COMMITTED", time: 0, entries: [{ updateTime: 0 }] },
     ]);
-    expect(errorFromWire(create(state.ErrorDetailSchema, { message: "new" })).reason).toBe(
-      "STORE_UNAVAILABLE",
-    );
+    expect(errorFromWire(create(state.ErrorDetailSchema, { message: "new" })).reason).toBe("OUTCOME_UNKNOWN");
     expect(() => responseFromWire.setState(create(service.SetStateResponseSchema))).toThrow(/lacks a field/);
     const empty = create(service.BatchResponseSchema, { results: [{}] });
     expect(() => responseFromWire.batch(empty)).toThrow(/lacks a field/);

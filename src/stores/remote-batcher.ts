@@ -17,6 +17,8 @@ interface Waiting {
   readonly signal: AbortSignal | undefined;
   /** When its time runs out, also if it has to wait for others first. */
   readonly deadline: number;
+  /** Whether it is a write that may have been made already. */
+  inDoubt: boolean;
   /** Aborted or answered. */
   settled: boolean;
   readonly resolve: (result: Result<EncodedForm>) => void;
@@ -52,6 +54,7 @@ export class Batcher {
         write: isWrite(operation),
         signal,
         deadline: this.#channel.deadline(),
+        inDoubt: false,
         settled: false,
         resolve: (result) => settle(() => resolve(result)),
         reject: (error) => settle(() => reject(error)),
@@ -100,7 +103,7 @@ export class Batcher {
       const results = await this.#channel.unary(
         WorkflowStateService.method.batch,
         requestToWire.batch(operations),
-        (answer) => resultsOf(answer, operations.length),
+        (answer) => resultsOf(answer, operations),
         { write, namespace, signal: everybodyLeft.signal, deadline: first.deadline },
       );
       again = share(asked, results);
@@ -116,23 +119,28 @@ export class Batcher {
 
   async #alone(one: Waiting, namespace: string): Promise<void> {
     try {
-      const { write, signal, deadline } = one;
-      one.resolve(await runAlone(this.#channel, one.operation, { write, namespace, signal, deadline }));
+      const { write, signal, deadline, inDoubt } = one;
+      const call = { write, namespace, signal, deadline, inDoubt };
+      one.resolve(await runAlone(this.#channel, one.operation, call));
     } catch (error) {
       one.reject(error);
     }
   }
 }
 
-/** The results of a batch, one for each operation. */
+/** The results of a batch, one for each operation. No read is OUTCOME_UNKNOWN. */
 export function resultsOf(
   answer: Parameters<typeof responseFromWire.batch>[0],
-  operations: number,
+  operations: readonly Operation<EncodedForm>[],
 ): Result<EncodedForm>[] {
   const results = responseFromWire.batch(answer);
-  if (results.length !== operations)
+  if (results.length !== operations.length)
     throw new Error("The service's answer has not one result for each operation.");
-  return results;
+  return results.map((result, i) =>
+    result.kind === "error" && !isWrite(operations[i] as Operation<EncodedForm>)
+      ? { ...result, error: ofRead(result.error) }
+      : result,
+  );
 }
 
 /** Runs an operation by the call that is its own. */
@@ -173,7 +181,7 @@ async function runAlone(
 
 /**
  * Gives each its result. Returns those to ask again: what failed with UNAVAILABLE, what the answer had no room for, and the
- * reads that should have seen such a write. A write that has been overtaken by a later one is not asked again.
+ * reads that should have seen such a write. A write that a later one may have overtaken is not asked again.
  */
 function share(asked: readonly Waiting[], results: readonly Result<EncodedForm>[]): Waiting[] {
   const again: Waiting[] = [];
@@ -181,9 +189,11 @@ function share(asked: readonly Waiting[], results: readonly Result<EncodedForm>[
   for (const [i, one] of asked.entries()) {
     const result = results[i] as Result<EncodedForm>;
     const { sessionId } = one.operation;
-    const later = asked.slice(i + 1);
     const overtaken = (): boolean =>
-      later.some(({ write, operation }) => write && operation.sessionId === sessionId);
+      asked.some((other, j) => {
+        const same = j > i && other.write && other.operation.sessionId === sessionId;
+        return same && !isUndone(results[j] as Result<EncodedForm>);
+      });
     if (result.kind !== "error") {
       if (!one.write && disturbed.has(sessionId)) again.push(one);
       else one.resolve(result);
@@ -191,6 +201,7 @@ function share(asked: readonly Waiting[], results: readonly Result<EncodedForm>[
       result.error.reason === "REQUEST_TOO_LARGE" ||
       (result.error.code === "UNAVAILABLE" && !overtaken())
     ) {
+      one.inDoubt = result.error.reason === "OUTCOME_UNKNOWN";
       again.push(one);
       disturbed.add(sessionId);
     } else {
@@ -198,6 +209,15 @@ function share(asked: readonly Waiting[], results: readonly Result<EncodedForm>[
     }
   }
   return again;
+}
+
+/** Whether the result says that the store could not even try: so it may be asked again after others. */
+function isUndone(result: Result<EncodedForm>): boolean {
+  return (
+    result.kind === "error" &&
+    result.error.code === "UNAVAILABLE" &&
+    result.error.reason !== "OUTCOME_UNKNOWN"
+  );
 }
 
 /** Operations that fit one call and whose order it keeps. */
@@ -281,15 +301,13 @@ function valueBytes(change: Change<EncodedForm>): number {
   return "value" in change ? change.value.length : 0;
 }
 
-/** The failure of a batch as the failure of a read in it. */
-function ofRead(error: unknown): unknown {
+/** The failure of a batch, or in one, as the failure of a read. */
+function ofRead<E>(error: E): E | WorkflowStateError {
   return WorkflowStateError.is(error, "OUTCOME_UNKNOWN")
     ? new WorkflowStateError(
         "STORE_UNAVAILABLE",
         "The service can't be reached or did not answer; retry later.",
-        {
-          cause: error,
-        },
+        { cause: error },
       )
     : error;
 }

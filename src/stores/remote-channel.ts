@@ -8,11 +8,11 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import type { Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 import { WorkflowStateService as PublicService } from "../../gen/agenterra/state/v1/service_pb.ts";
 import { WorkflowStateError } from "../errors.ts";
-import { fromConnectError } from "../wire.ts";
-import { pause } from "./pause.ts";
+import { fromConnectError, reasonOf } from "../wire.ts";
+import { pause, unlessAborted } from "./pause.ts";
 
 /** Headers to send with a call, or a function that gives them for each attempt: for tokens that run out. */
 export type HeadersOption = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
@@ -43,17 +43,21 @@ export interface Call {
   readonly signal: AbortSignal | undefined;
   /** When its time runs out, as {@link Channel.deadline} gave it; absent: it begins now. */
   readonly deadline?: number | undefined;
+  /** Whether the write may have been made already, by another call. */
+  readonly inDoubt?: boolean | undefined;
 }
 
 /** The header that names the tenant. */
 const NAMESPACE_HEADER = "x-workflow-state-namespace";
 
-/** Failures that are decided before the service looks at a request id: they don't say how an earlier attempt ended. */
+/** Failures that are decided before the service looks at a request id. */
 const BEFORE_THE_STORE: ReadonlySet<string> = new Set([
   "UNAUTHENTICATED",
   "PERMISSION_DENIED",
   "RATE_LIMITED",
 ]);
+/** Codes that a proxy gives too, for its own statuses: without a reason they are not the store's word. */
+const OF_PROXIES: ReadonlySet<Code> = new Set([Code.Unimplemented, Code.NotFound, Code.ResourceExhausted]);
 
 /** A service behind a transport. */
 export class Channel {
@@ -98,13 +102,13 @@ export class Channel {
     const wire = wireOf(method, this.#options.codec);
     const input = wire.input(message);
     const { deadline = this.deadline() } = call;
-    let unknown = false;
+    let unknown = call.inDoubt ?? false;
     for (let count = 1; ; count++) {
-      const attempt = this.#begin(call);
+      const attempt = this.#begin(call, unknown);
       let sent = false;
       let failure: WorkflowStateError;
       try {
-        const header = await this.#header(call.namespace);
+        const header = await this.#header(call.namespace, attempt.signal, deadline);
         const timeoutMs = Math.ceil(deadline - performance.now());
         if (timeoutMs <= 0) throw overdue();
         sent = true;
@@ -121,7 +125,7 @@ export class Channel {
       unknown ||= failure.reason === "OUTCOME_UNKNOWN";
       const pauseMs = backoffMs(count, this.#options.retry);
       const over = this.#closed || count >= attempts || performance.now() + pauseMs >= deadline;
-      if (failure.code !== "UNAVAILABLE" || over) throw unknown ? stillUnknown(failure) : failure;
+      if (failure.code !== "UNAVAILABLE" || over) throw unknown ? stillUnknown(failure, sent) : failure;
       await this.#pause(pauseMs, call, (error) => closedError({ write: unknown }, error));
     }
   }
@@ -139,7 +143,7 @@ export class Channel {
     const wire = wireOf(method, this.#options.codec);
     const attempt = this.#begin(call);
     try {
-      const header = await this.#header(call.namespace);
+      const header = await this.#header(call.namespace, attempt.signal);
       const input = mapAsync(messages, wire.input);
       const answer = await this.#transport.stream(wire.method, attempt.signal, 0, header, input);
       for await (const message of answer.message) yield read(wire.output(message));
@@ -188,17 +192,17 @@ export class Channel {
     }
   }
 
-  #begin(call: Call): Attempt {
+  #begin(call: Call, unknown = false): Attempt {
     call.signal?.throwIfAborted();
-    if (this.#closed) throw closedError({ write: false });
+    if (this.#closed) throw closedError({ write: unknown });
     return new Attempt(call.signal, this.#open);
   }
 
-  async #header(namespace: string | undefined): Promise<Headers> {
+  async #header(namespace: string | undefined, signal: AbortSignal, deadline?: number): Promise<Headers> {
     const { headers } = this.#options;
     let header: Headers;
     try {
-      header = new Headers(typeof headers === "function" ? await headers() : headers);
+      header = new Headers(typeof headers === "function" ? await inTime(headers, signal, deadline) : headers);
     } catch (error) {
       if (WorkflowStateError.is(error)) throw error;
       throw new WorkflowStateError("STORE_UNAVAILABLE", "The headers of the call could not be made.", {
@@ -242,6 +246,18 @@ class Attempt {
   }
 }
 
+/** What the function gives, unless the signal aborts or the time runs out before: it may hang. */
+async function inTime<T>(give: () => T | Promise<T>, signal: AbortSignal, deadline?: number): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer =
+    deadline && setTimeout(() => late.reject(overdue()), Math.max(0, deadline - performance.now()));
+  try {
+    return await unlessAborted(Promise.race([late.promise, give()]), signal);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** How long to wait before another attempt: exponential, with a random half. */
 export function backoffMs(count: number, { baseMs = 50, maxMs = 2000 }: RetryOptions): number {
   return Math.min(maxMs, baseMs * 2 ** (count - 1)) * (0.5 + Math.random() / 2);
@@ -261,10 +277,15 @@ function shuttingDown(cause?: unknown): WorkflowStateError {
   return new WorkflowStateError("SHUTTING_DOWN", CLOSED, { cause });
 }
 
-/** The failure of a write of which an earlier attempt may have been done. */
-function stillUnknown(failure: WorkflowStateError): WorkflowStateError {
-  const says = failure.code !== "UNAVAILABLE" && !BEFORE_THE_STORE.has(failure.reason);
-  if (says || failure.reason === "OUTCOME_UNKNOWN") return failure;
+/** Whether a failure is not the store's word: then it doesn't say how earlier attempts at a write ended. */
+export function isBeforeTheStore({ code, reason, cause }: WorkflowStateError): boolean {
+  if (code === "UNAVAILABLE" || BEFORE_THE_STORE.has(reason)) return true;
+  return cause instanceof ConnectError && OF_PROXIES.has(cause.code) && reasonOf(cause) === undefined;
+}
+
+/** The failure of a write of which an earlier attempt may have been done, by the last one, which was `sent` or not. */
+function stillUnknown(failure: WorkflowStateError, sent: boolean): WorkflowStateError {
+  if ((sent && !isBeforeTheStore(failure)) || failure.reason === "OUTCOME_UNKNOWN") return failure;
   return new WorkflowStateError(
     "OUTCOME_UNKNOWN",
     "The write may or may not have happened; retry it with the same request id.",

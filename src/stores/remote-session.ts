@@ -3,12 +3,12 @@ import { WorkflowStateService } from "../../gen/encoded/agenterra/state/v1/servi
 import { WorkflowStateError } from "../errors.ts";
 import { DEFAULT_LIMITS, type EncodedForm, type Session } from "../store.ts";
 import { requestToWire, responseFromWire } from "../wire.ts";
-import type { Call, Channel } from "./remote-channel.ts";
+import { type Call, type Channel, isBeforeTheStore } from "./remote-channel.ts";
 
 /**
  * The session that a write left, with its state: where the answer has none, page by page, at the answer's revision.
  * HISTORY_COMPACTED, where that is not kept any more, passes on. The write is done by then, so a service that can't be
- * reached is OUTCOME_UNKNOWN: the same request id gives the same answer again.
+ * reached, or does not let the caller in, is OUTCOME_UNKNOWN: the same request id gives the same answer again.
  */
 export async function completed(
   channel: Channel,
@@ -30,7 +30,7 @@ export async function completed(
       pageToken = page.nextPageToken;
     } while (pageToken !== "");
   } catch (error) {
-    if (!WorkflowStateError.is(error) || error.code !== "UNAVAILABLE") throw error;
+    if (!WorkflowStateError.is(error) || !isBeforeTheStore(error)) throw error;
     throw new WorkflowStateError(
       "OUTCOME_UNKNOWN",
       "The write was made, but not all of the session's state could be read; retry it with the same request id.",

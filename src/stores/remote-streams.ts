@@ -17,7 +17,7 @@ import type {
 import { requestToWire, responseFromWire } from "../wire.ts";
 import type { PreparedBatch } from "./prepared-batch.ts";
 import { isWrite, resultsOf } from "./remote-batcher.ts";
-import { backoffMs, type Call, type Channel, type RetryOptions } from "./remote-channel.ts";
+import { backoffMs, type Call, type Channel, isBeforeTheStore, type RetryOptions } from "./remote-channel.ts";
 
 /** A call that can always be aborted. */
 export type StreamCall = Call & { readonly signal: AbortSignal };
@@ -178,6 +178,7 @@ export async function* pipelined(
   const input = new Resendable(batches);
   try {
     for (let failures = 1; !input.done; failures++) {
+      let lost: WorkflowStateError | undefined;
       try {
         const { pipeline } = WorkflowStateService.method;
         const read = (answer: PipelineResponse) => input.answered(answer);
@@ -187,10 +188,14 @@ export async function* pipelined(
         }
       } catch (error) {
         if (input.failure !== undefined) throw input.failure.error;
-        if (channel.closed || !isUnavailable(error)) throw error;
-        if (failures >= (retry.attempts ?? 5)) throw input.unanswered(error);
+        call.signal.throwIfAborted();
+        if (channel.closed || !WorkflowStateError.is(error)) throw error;
+        if (!isUnavailable(error)) throw input.unanswered(error);
+        lost = error;
       }
-      if (!input.done) await channel.rest(backoffMs(Math.max(1, failures), retry), call);
+      if (input.done) return;
+      if (failures >= (retry.attempts ?? 5)) throw input.unanswered(lost ?? unfinished());
+      await channel.rest(backoffMs(Math.max(1, failures), retry), call);
     }
   } finally {
     // Not awaited, as above.
@@ -206,6 +211,8 @@ class Resendable {
   #next: Promise<IteratorResult<PreparedBatch>> | undefined;
   #ended = false;
   #connections = 0;
+  /** How many of those sent, from the oldest on, a connection before that of the moment had: they may be done. */
+  #doubtful = 0;
   /** What the source threw. */
   failure: { readonly error: unknown } | undefined;
 
@@ -219,9 +226,14 @@ class Resendable {
   }
 
   /** The messages for another connection; the one before takes no more. */
-  async *messages(): AsyncGenerator<PipelineRequest, void, undefined> {
+  messages(): AsyncGenerator<PipelineRequest, void, undefined> {
+    // Now, not at the first message: a connection that fails before that is another one all the same.
     this.#connections += 1;
-    const connection = this.#connections;
+    this.#doubtful = this.#sent.length;
+    return this.#messages(this.#connections);
+  }
+
+  async *#messages(connection: number): AsyncGenerator<PipelineRequest, void, undefined> {
     for (const { message } of [...this.#sent]) yield message;
     while (!this.#ended) {
       try {
@@ -247,14 +259,18 @@ class Resendable {
   answered(answer: PipelineResponse): Result<EncodedForm>[] {
     const [oldest] = this.#sent;
     if (oldest === undefined) throw new Error("The service answered what was not asked.");
-    const results = oldest.batch.answer(resultsOf(answer, oldest.batch.operations.length));
+    const results = oldest.batch.answer(resultsOf(answer, oldest.batch.operations));
     this.#sent.shift();
+    this.#doubtful = Math.max(0, this.#doubtful - 1);
     return results;
   }
 
   /** The error of a stream that is given up. */
   unanswered(error: WorkflowStateError): WorkflowStateError {
-    return this.#sent.some(({ batch }) => batch.operations.some(isWrite))
+    if (!isBeforeTheStore(error)) return error;
+    // Unless it is lost, the service refused to look at what this connection sent.
+    const open = isUnavailable(error) ? this.#sent : this.#sent.slice(0, this.#doubtful);
+    return open.some(({ batch }) => batch.operations.some(isWrite))
       ? new WorkflowStateError(
           "OUTCOME_UNKNOWN",
           "Writes without an answer may or may not have happened; send them again with the same request ids.",
@@ -262,6 +278,13 @@ class Resendable {
         )
       : error;
   }
+}
+
+function unfinished(): WorkflowStateError {
+  return new WorkflowStateError(
+    "STORE_UNAVAILABLE",
+    "The service ended the pipeline before it had answered; retry later.",
+  );
 }
 
 function isUnavailable(error: unknown): error is WorkflowStateError {

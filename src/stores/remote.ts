@@ -54,6 +54,7 @@ const UNBOUNDED = Object.fromEntries(
  *   id, so that it is done once. What can't be known in the end is OUTCOME_UNKNOWN for a write, STORE_UNAVAILABLE for a read.
  * - getState, setState, deleteState, commit and getSession that are called in one tick travel together, and take effect in
  *   that order as far as they are about one session. The abort of one leaves the others alone.
+ * - A write that is aborted on its way may have been made: sent again with the same request id, it is answered as it was.
  * - A watch on a session outlives its connections, without a gap or a repetition, until it is ended. A watch on sessions
  *   does not, as a gap could not be closed: it fails with STORE_UNAVAILABLE.
  * - A session that is too large for one answer is forked and restored all the same: its state is read page by page then, as
@@ -89,7 +90,7 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     const results = await channel.unary(
       method.batch,
       requestToWire.batch(ready.operations),
-      (answer) => resultsOf(answer, ready.operations.length),
+      (answer) => resultsOf(answer, ready.operations),
       { ...reading(context), write },
     );
     return ready.answer(results);

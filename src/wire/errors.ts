@@ -44,9 +44,12 @@ export function errorToWire(error: WorkflowStateError): Message.ErrorDetail {
   };
 }
 
-/** The error of a `Result.error`. A reason that this version does not know, from a newer service, is STORE_UNAVAILABLE. */
+/**
+ * The error of a `Result.error`. A reason that this version does not know, from a newer service, is OUTCOME_UNKNOWN: of
+ * which operation it is, and that nothing is unknown about a read, the caller knows.
+ */
 export function errorFromWire(detail: Message.ErrorDetail): WorkflowStateError {
-  return new WorkflowStateError(REASON_NAMES.get(detail.reason) ?? "STORE_UNAVAILABLE", detail.message, {
+  return new WorkflowStateError(REASON_NAMES.get(detail.reason) ?? "OUTCOME_UNKNOWN", detail.message, {
     metadata: fromStrings(detail.metadata),
     failedChecks: failedChecks(detail),
   });

@@ -298,6 +298,23 @@ describe("operations that a store could not do", () => {
     expect(await store.getState("s", "bad")).toBe(2);
   });
 
+  test("are all asked for again, in order, where the later ones were not made either", async () => {
+    const store = await connect({ store: failing(3, unavailable) });
+    const sets = [1, 2, 3].map((n) => store.setState("s", "bad", n));
+    expect((await Promise.all(sets)).map(({ revision }) => revision)).toEqual([1, 2, 3]);
+    expect(await store.getState("s", "bad")).toBe(3);
+    expect(calls).toEqual(["Batch", "SetState", "SetState", "SetState", "GetState"]);
+  });
+
+  test("are not asked for again where a later write may have been made", async () => {
+    const errors = [unavailable(), new WorkflowStateError("OUTCOME_UNKNOWN", "who knows")];
+    const store = await connect({ store: failing(2, () => errors.shift() ?? unavailable()) });
+    const sets = [store.setState("s", "bad", 1), store.setState("s", "bad", 2)];
+    const [first, second] = await Promise.allSettled(sets);
+    expect(first).toMatchObject({ reason: { reason: "STORE_UNAVAILABLE" } });
+    expect(second).toMatchObject({ value: { revision: 1 } });
+  });
+
   test("are not asked for again where the error is for good", async () => {
     const store = await connect({ store: failing(1, () => new WorkflowStateError("STORAGE_FULL", "full")) });
     const [first, second] = await Promise.allSettled([

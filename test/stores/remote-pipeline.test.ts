@@ -1,6 +1,7 @@
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { WorkflowStateService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
+import { WorkflowStateError } from "../../src/errors.ts";
 import type { EncodedStore, Operation } from "../../src/store.ts";
 import { jsonStore } from "../../src/stores/json.ts";
 import { remoteStore } from "../../src/stores/remote.ts";
@@ -177,5 +178,89 @@ describe("a service that answers a pipeline wrongly", () => {
     const answers = jsonStore(late).pipeline(one())[Symbol.asyncIterator]();
     expect(await reasonOf(answers.next())).toBe("STORE_UNAVAILABLE");
     expect(calls).toBe(2);
+  });
+
+  test.each([
+    ["getState", "STORE_UNAVAILABLE"],
+    ["deleteState", "OUTCOME_UNKNOWN"],
+  ] as const)("an end in peace before each answer, to a %s, is given up as well", async (kind, reason) => {
+    let calls = 0;
+    // biome-ignore lint/correctness/useYield: an answer is what it lacks.
+    const never = answering(async function* (requests) {
+      calls += 1;
+      for await (const _ of requests) return;
+    });
+    const batches = async function* (): AsyncGenerator<Operation[]> {
+      yield [{ kind, sessionId: "s", key: "k" }];
+    };
+    const answers = jsonStore(never).pipeline(batches())[Symbol.asyncIterator]();
+    expect(await reasonOf(answers.next())).toBe(reason);
+    expect(calls).toBe(2);
+  });
+});
+
+describe.each([
+  ["UNAUTHENTICATED", new ConnectError("who are you", Code.Unauthenticated)],
+  ["PERMISSION_DENIED", new ConnectError("not you", Code.PermissionDenied)],
+  ["REQUEST_TOO_LARGE", new ConnectError("too much, says the proxy", Code.ResourceExhausted)],
+  ["INVALID_REQUEST", new ConnectError("HTTP 404", Code.Unimplemented)],
+] as const)("a pipeline that is turned away: %s", (reason, refusal) => {
+  const write: Operation = { kind: "deleteState", sessionId: "s", key: "k" };
+  const read: Operation = { kind: "getState", sessionId: "s", key: "k" };
+  const result = { case: "deleteState", value: {} } as const;
+
+  /** What a pipeline of these ends with, after so many answers; each service in turn takes a batch, or is the refusal. */
+  async function ending(
+    operations: readonly Operation[],
+    services: readonly ("answers and is lost" | "is lost" | "refuses")[],
+    headers?: () => HeadersInit,
+  ): Promise<[number, string]> {
+    const turns = services.values();
+    const transport = createRouterTransport(({ service }) => {
+      service(WorkflowStateService, {
+        pipeline: async function* (requests) {
+          const turn = turns.next().value;
+          if (turn === "refuses") throw refusal;
+          for await (const _ of requests) {
+            if (turn === "answers and is lost") yield { results: [{ result }] };
+            throw new ConnectError("lost", Code.Unavailable);
+          }
+        },
+      });
+    });
+    const store = jsonStore(remoteStore(transport, { retry: QUICK, ...(headers && { headers }) }));
+    let answered = 0;
+    const batches = async function* (): AsyncGenerator<Operation[]> {
+      for (const [i, operation] of operations.entries()) {
+        // One at a time: so a connection has seen no more than it says.
+        while (answered < i) await sleep(1);
+        yield [operation];
+      }
+    };
+    const read = async (): Promise<void> => {
+      for await (const _ of store.pipeline(batches())) answered += 1;
+    };
+    const ended = await reasonOf(read());
+    return [answered, ended];
+  }
+
+  test("what an earlier connection took may have been done", async () => {
+    expect(await ending([write], ["is lost", "refuses"])).toEqual([0, "OUTCOME_UNKNOWN"]);
+    expect(await ending([write], ["is lost", "is lost", "refuses"])).toEqual([0, "OUTCOME_UNKNOWN"]);
+  });
+
+  test("also where a token can't be had for the next", async () => {
+    let connections = 0;
+    const headers = (): HeadersInit => {
+      if (++connections > 1) throw new WorkflowStateError("UNAUTHENTICATED", "log in again");
+      return {};
+    };
+    expect(await ending([write], ["is lost"], headers)).toEqual([0, "OUTCOME_UNKNOWN"]);
+  });
+
+  test("what was answered, what no other connection took and what only reads is in no doubt", async () => {
+    expect(await ending([write], ["refuses"])).toEqual([0, reason]);
+    expect(await ending([read], ["is lost", "refuses"])).toEqual([0, reason]);
+    expect(await ending([write, read], ["answers and is lost", "refuses"])).toEqual([1, reason]);
   });
 });

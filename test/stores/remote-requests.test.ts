@@ -147,6 +147,7 @@ describe("headers", () => {
     });
   });
   const get = (store: EncodedStore): Promise<unknown> => store.getState({ sessionId: "s", key: "k" });
+  const never = () => new Promise<HeadersInit>(() => {});
 
   beforeEach(() => {
     seen = [];
@@ -174,6 +175,45 @@ describe("headers", () => {
     const store = remoteStore(transport, { headers, retry: { attempts: 2, ...QUICK } });
     expect(await reasonOf(get(store))).toBe("STORE_UNAVAILABLE");
     expect(await reasonOf(store.deleteSession({ sessionId: "s" }))).toBe("STORE_UNAVAILABLE");
+  });
+
+  test("that never come end with the call's time: nothing was sent", async () => {
+    const store = remoteStore(transport, { headers: never, timeoutMs: 20 });
+    expect(await reasonOf(get(store))).toBe("STORE_UNAVAILABLE");
+    expect(await reasonOf(store.deleteSession({ sessionId: "s" }))).toBe("STORE_UNAVAILABLE");
+    expect(seen).toEqual([]);
+  });
+
+  test("that never come end by the caller and with the store", async () => {
+    const store = remoteStore(transport, { headers: never });
+    const abort = new AbortController();
+    const context = { signal: abort.signal };
+    const watch = (): AsyncIterator<unknown> =>
+      store.watchSession({ sessionId: "s" }, context)[Symbol.asyncIterator]();
+    const batches = async function* (): AsyncGenerator<[]> {
+      yield [];
+    };
+    const aborted = [store.listState({ sessionId: "s" }, context), watch().next()];
+    const closed = [
+      get(store),
+      store.deleteSession({ sessionId: "s" }),
+      store.watchSession({ sessionId: "s" })[Symbol.asyncIterator]().next(),
+      store.pipeline(batches())[Symbol.asyncIterator]().next(),
+    ].map(reasonOf);
+    const left = watch();
+    const waiting = left.next();
+    await left.return?.();
+    expect(await waiting).toMatchObject({ done: true });
+    abort.abort("enough");
+    for (const call of aborted) await expect(call).rejects.toBe("enough");
+    await store.close();
+    expect(await Promise.all(closed)).toEqual([
+      "STORE_UNAVAILABLE",
+      "STORE_UNAVAILABLE",
+      "SHUTTING_DOWN",
+      "SHUTTING_DOWN",
+    ]);
+    expect(seen).toEqual([]);
   });
 
   test("that are refused with a store's error fail with that", async () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WorkflowStateError } from "../../src/errors.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import type { EncodedStore, WorkflowStateStore } from "../../src/store.ts";
 import { jsonStore } from "../../src/stores/json.ts";
@@ -97,3 +98,21 @@ test("a write whose state can't be read is known to be no failure", async () => 
   const error = await errorOf(store.forkSession("large", "copy", { requestId: "r" }));
   expect([error.reason, (await direct.getSession("copy")) !== undefined]).toEqual(["OUTCOME_UNKNOWN", true]);
 });
+
+test.each(["RATE_LIMITED", "UNAUTHENTICATED", "PERMISSION_DENIED"] as const)(
+  "a write that was made is none that failed, though its state may not be read: %s",
+  async (reason) => {
+    await using store = await openRemote(server.url, GRPC);
+    before = async () => {
+      throw new WorkflowStateError(reason, "not now");
+    };
+    const fork = () => store.forkSession("large", "copy", { requestId: "r" });
+    const restore = () => store.restoreSession("large", 150, { requestId: "r" });
+    const unknown = { reason: "OUTCOME_UNKNOWN", cause: { reason } };
+    expect(await errorOf(fork())).toMatchObject(unknown);
+    expect(await errorOf(restore())).toMatchObject(unknown);
+    before = undefined;
+    expect(await fork()).toMatchObject({ revision: 1, state: LARGE });
+    expect(await restore()).toMatchObject({ revision: 151, state: LARGE });
+  },
+);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { WorkflowStateService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
+import { ErrorDetailSchema, ErrorReason } from "../../gen/encoded/agenterra/state/v1/state_pb.ts";
 import type { WorkflowStateStore } from "../../src/store.ts";
 import { jsonStore } from "../../src/stores/json.ts";
 import { remoteStore } from "../../src/stores/remote.ts";
@@ -164,6 +165,21 @@ describe.each(["2", "1.1"] as const)("over HTTP/%s", (httpVersion) => {
     await expect(waiting).rejects.toBe("later");
   });
 
+  test("a write that is aborted on its way may have been made; its request id tells", async () => {
+    const store = net.connect({}, httpVersion);
+    await store.setState("s", "k", 1);
+    const abort = new AbortController();
+    net.proxy.replies = "swallow";
+    const set = store.setState("s", "k", 2, { requestId: "r", signal: abort.signal });
+    await net.until(async (direct) => (await direct.getState("s", "k")) === 2);
+    abort.abort("enough");
+    await expect(set).rejects.toBe("enough");
+    net.proxy.replies = "pass";
+    net.proxy.cut();
+    expect(await store.setState("s", "k", 2, { requestId: "r" })).toMatchObject({ revision: 2 });
+    expect(await net.direct.getEntry("s", "k")).toMatchObject({ value: 2, revision: 2 });
+  });
+
   test("closing aborts what is open, and later calls fail", async () => {
     const store = net.connect({ retry: { attempts: 100, baseMs: 1000, maxMs: 1000 } }, httpVersion);
     await store.setState("s", "k", 1);
@@ -250,4 +266,39 @@ test("a write that may have been made stays unknown when a later attempt is turn
   // But what a store says of the write itself, it says of all attempts: they had one request id.
   expect(await reasonOf(store.setState("s", "k", 1))).toBe("INVALID_REQUEST");
   expect(calls).toBe(4);
+});
+
+test.each([
+  ["no such call", Code.Unimplemented, "INVALID_REQUEST"],
+  ["nothing there", Code.NotFound, "INVALID_REQUEST"],
+  ["too much", Code.ResourceExhausted, "REQUEST_TOO_LARGE"],
+])("a write that may have been made stays unknown when a proxy says: %s", async (message, code, alone) => {
+  const answers = [Code.Unavailable, code, code];
+  const transport = createRouterTransport(({ service }) => {
+    service(WorkflowStateService, {
+      setState: () => {
+        throw new ConnectError(message, answers.shift() as Code);
+      },
+    });
+  });
+  const store = jsonStore(remoteStore(transport, { retry: QUICK }));
+  expect(await reasonOf(store.setState("s", "k", 1))).toBe("OUTCOME_UNKNOWN");
+  expect(await reasonOf(store.setState("s", "k", 1))).toBe(alone);
+});
+
+test("a write that may have been made is decided by what the store says of it later, with a reason", async () => {
+  const value = { reason: ErrorReason.VALUE_TOO_LARGE, message: "Too large." };
+  const answers = [
+    new ConnectError("lost", Code.Unavailable),
+    new ConnectError("Too large.", Code.ResourceExhausted, undefined, [{ desc: ErrorDetailSchema, value }]),
+  ];
+  const transport = createRouterTransport(({ service }) => {
+    service(WorkflowStateService, {
+      setState: () => {
+        throw answers.shift();
+      },
+    });
+  });
+  const store = jsonStore(remoteStore(transport, { retry: QUICK }));
+  expect(await reasonOf(store.setState("s", "k", 1))).toBe("VALUE_TOO_LARGE");
 });
