@@ -72,7 +72,7 @@ export class Calls {
 
   /** Makes calls; never rejects. One outcome for each. */
   async make(calls: readonly Call[]): Promise<Outcome[]> {
-    const until = Date.now() + this.#options.timeoutMs;
+    const until = performance.now() + this.#options.timeoutMs;
     const outcomes: (Outcome | undefined)[] = calls.map(() => undefined);
     let pending = calls.map((_, i) => i);
     for (let round = 0; pending.length > 0; round++) {
@@ -170,7 +170,7 @@ export class Calls {
           // A server that has not answered for so long, or a network that swallows all, is not waited for again.
           for (const client of silent) this.#link.renew(client);
         },
-        Math.max(0, until - Date.now()),
+        Math.max(0, until - performance.now()),
       );
     });
   }
@@ -221,7 +221,7 @@ export class Calls {
       confirmations = new Confirmations(client, this.#options);
       this.#confirmations.set(client, confirmations);
     }
-    return (await inTime(confirmations.next(), until - Date.now())) ?? false;
+    return (await inTime(confirmations.next(), until - performance.now())) ?? false;
   }
 }
 
@@ -229,6 +229,11 @@ export class Calls {
 export function replyOf(outcome: Outcome | undefined): unknown {
   if (outcome?.failure !== undefined) throw outcome.failure.error;
   return outcome?.reply;
+}
+
+/** Whether enough replicas have what a call wrote, if that was asked. */
+export async function isConfirmed({ confirmed }: Outcome): Promise<boolean> {
+  return (await confirmed) !== false;
 }
 
 /** The failure of a write that too few replicas have. */

@@ -111,7 +111,7 @@ class SingleLink implements Link {
   }
 
   async opened(): Promise<void> {
-    const until = Date.now() + (this.#options.timeoutMs ?? 10_000);
+    const until = performance.now() + (this.#options.timeoutMs ?? 10_000);
     while (this.readyClientOf() === undefined) {
       // It would try on, but whoever opens a store wants to know at once that the address is wrong.
       if (this.#failure !== undefined) throw this.#failure;
@@ -120,7 +120,7 @@ class SingleLink implements Link {
   }
 
   async clientOf(): Promise<Client> {
-    const until = Date.now() + READY_MS;
+    const until = performance.now() + READY_MS;
     for (;;) {
       const client = this.readyClientOf();
       if (client !== undefined) return client;
@@ -181,8 +181,12 @@ class SingleLink implements Link {
         if (String((reply as readonly unknown[])[0]) === "master") this.#isPrimary(client, epoch);
         else this.#isReplica(client);
       },
-      // Who may not ask has to trust the address.
-      (error) => (codeOf(error) === "NOPERM" ? this.#isPrimary(client, epoch) : undefined),
+      (error) => {
+        // Who may not ask has to trust the address.
+        if (codeOf(error) === "NOPERM") this.#isPrimary(client, epoch);
+        // A connection that broke is made again, and asked then.
+        else if (codeOf(error) !== "") this.#isUnsure(client, epoch, error);
+      },
     );
   }
 
@@ -191,6 +195,17 @@ class SingleLink implements Link {
     this.#primaryEpoch = epoch;
     this.#failure = undefined;
     for (const tell of this.#waiting) tell();
+  }
+
+  /** It could not say: a script of another program runs for long, or it reads its data. */
+  #isUnsure(client: Client, epoch: number, error: unknown): void {
+    if (client !== this.#client) return;
+    this.#failure = connectFailure(error);
+    for (const tell of this.#waiting) tell();
+    setTimeout(() => {
+      if (!this.#closed && client === this.#client && client.isReady && client.socketEpoch === epoch)
+        this.#checkRole(client);
+    }, 500).unref();
   }
 
   #isReplica(client: Client): void {
@@ -210,7 +225,7 @@ class SingleLink implements Link {
         resolve(news);
       };
       const tell = (): void => done(!this.#closed);
-      const timer = setTimeout(() => done(false), Math.max(0, until - Date.now()));
+      const timer = setTimeout(() => done(false), Math.max(0, until - performance.now()));
       this.#waiting.add(tell);
     });
   }
@@ -244,7 +259,7 @@ class ClusterLink implements Link {
   }
 
   async clientOf(key: string): Promise<Client> {
-    const until = Date.now() + READY_MS;
+    const until = performance.now() + READY_MS;
     for (;;) {
       const cluster = this.#cluster;
       try {
@@ -253,7 +268,7 @@ class ClusterLink implements Link {
       } catch (error) {
         if (this.#closed) throw failureOf(error, false).error;
       }
-      if (this.#closed || Date.now() >= until) {
+      if (this.#closed || performance.now() >= until) {
         this.renew();
         throw unavailable("The Redis server that has these keys can't be reached", undefined);
       }
@@ -267,7 +282,7 @@ class ClusterLink implements Link {
 
   async refresh(key: string): Promise<void> {
     // The library follows what the server says, and notes it.
-    const until = Date.now() + READY_MS;
+    const until = performance.now() + READY_MS;
     await before(
       until,
       this.#cluster.sendCommand(key, false, ["EXISTS", key]).then(
@@ -279,7 +294,7 @@ class ClusterLink implements Link {
 
   async primaries(): Promise<Client[]> {
     const cluster = this.#cluster;
-    const until = Date.now() + READY_MS;
+    const until = performance.now() + READY_MS;
     const nodes = cluster.masters.map((node) =>
       before(until, this.#wanted(cluster, cluster.nodeClient(node))),
     );
@@ -343,7 +358,7 @@ class ClusterLink implements Link {
   }
 
   async #connect(cluster: Cluster): Promise<void> {
-    const until = Date.now() + (this.#options.timeoutMs ?? 10_000);
+    const until = performance.now() + (this.#options.timeoutMs ?? 10_000);
     if ((await before(until, cluster.connect())) === undefined)
       throw unavailable("No server of the Redis cluster can be reached", undefined);
   }
@@ -353,7 +368,7 @@ class ClusterLink implements Link {
 async function before<T>(until: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), Math.max(0, until - Date.now()));
+    timer = setTimeout(() => resolve(undefined), Math.max(0, until - performance.now()));
   });
   try {
     return await Promise.race([promise, late]);

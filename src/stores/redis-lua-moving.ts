@@ -18,7 +18,8 @@ local function dumpEvents(s, from, to, room)
 end
 
 -- Versions of the keys of one life, as they were at a revision: key, revision, end or -1, version. The life is the one that a
--- revision ended, or with -1 that of the revision. Goes on after a key; gives the last key too, "" at the end.
+-- revision ended, or with -1 that of the revision. Begins where another call had no room left; gives where this one had none,
+-- "" at the end. Such a place is a key, and before it the version of that key to go on with, and its end.
 local function dumpVersions(s, at, oldest, life, from, room)
   local e, k = E, K
   if life >= 0 then
@@ -32,7 +33,30 @@ local function dumpVersions(s, at, oldest, life, from, room)
       end
     end
   end
-  local found, low = {}, from == '' and '-' or '(' .. from
+  local found, low = {}, '-'
+  -- Also counts versions that came since: they are read too.
+  local function chain(key, revision, ended)
+    while revision > 0 and (ended < 0 or ended > oldest) do
+      local version = call('HGET', V, pack('>d', revision) .. key)
+      if not version then return nil end
+      if revision <= at then
+        insert(found, key)
+        insert(found, num(revision))
+        insert(found, num(ended > at and -1 or ended))
+        insert(found, version)
+      end
+      room = room - #version - #key
+      revision, ended = parse('>dd', version, 17)
+      if room < 0 then return pack('>dd', revision, ended) .. key end
+    end
+    return nil
+  end
+  if from ~= '' then
+    local key = sub(from, 17)
+    local place = chain(key, parse('>dd', from))
+    if place then return found, place, room end
+    low = '(' .. key
+  end
   while true do
     local keys = call('ZRANGE', k, low, '+', 'BYLEX', 'LIMIT', 0, 64)
     if #keys == 0 then return found, '', room end
@@ -42,19 +66,8 @@ local function dumpVersions(s, at, oldest, life, from, room)
       local revision, expire = parse('>dd', heads[i])
       local ended = life
       if expire == -2 then revision, ended = parse('>d', heads[i], 25), revision end
-      while revision > 0 and (ended < 0 or ended > oldest) do
-        local version = call('HGET', V, pack('>d', revision) .. key)
-        if not version then break end
-        if revision <= at then
-          insert(found, key)
-          insert(found, num(revision))
-          insert(found, num(ended > at and -1 or ended))
-          insert(found, version)
-          room = room - #version - #key
-        end
-        revision, ended = parse('>dd', version, 17)
-      end
-      if room < 0 then return found, key, room end
+      local place = chain(key, revision, ended)
+      if place then return found, place, room end
     end
   end
 end
@@ -76,10 +89,17 @@ for _, life in ipairs(lives) do
   found, _, room = dumpVersions(s, s.r, oldest, life, '', room)
   for i = 1, #found do insert(versions, found[i]) end
 end
-local answers = room >= 0 and call('HLEN', Q) <= 1000 and call('HGETALL', Q) or nil
-if not answers then return 'large' end
-for i = 1, #answers do room = room - #answers[i] end
-if room < 0 then return 'large' end
+if room < 0 or call('HLEN', Q) > 1000 then return 'large' end
+local answers = {}
+for _, id in ipairs(call('HKEYS', Q)) do
+  local answer = call('HGET', Q, id)
+  room = room - #id - #answer
+  if room < 0 then return 'large' end
+  if parse('>d', answer) + RETENTION > now then
+    insert(answers, id)
+    insert(answers, answer)
+  end
+end
 return { s.h, s.m, events, versions, answers }
 `;
 
@@ -92,8 +112,8 @@ return { num(s.o), events }
 `;
 
 /**
- * Reads some versions. Arguments: the revision, the oldest kept one, the life, the key to go on after, bytes. Gives versions and
- * the key to go on after.
+ * Reads some versions. Arguments: the revision, the oldest kept one, the life, where to go on, bytes. Gives versions and where
+ * to go on.
  */
 export const DUMP_VERSIONS: string = `
 local s = read()

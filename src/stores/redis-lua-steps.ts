@@ -123,6 +123,17 @@ return result
 `;
 
 /**
+ * Writes the head again as it is: waiting for replicas then covers all that was written before. Argument: a request id whose
+ * answer has to be there, or "". Gives 1, or 0: it is not.
+ */
+export const TOUCH: string = `
+if ARGV[5] ~= '' and not call('HGET', Q, ARGV[5]) then return 0 end
+local h = call('HGET', H, 'h')
+if h then call('HSET', H, 'h', h) end
+return 1
+`;
+
+/**
  * Returns whether there is more to do, and when to look again or "".
  */
 export const MAINTAIN: string = `

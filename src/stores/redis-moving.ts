@@ -1,7 +1,7 @@
 /** What moving sessions needs of the Redis store: whole dumps, loads, and new bytes for values. */
 import type { Head, SessionKey, StoredRecord } from "./backend.ts";
 import { type Argument, bytes, list, number, optionalBytes, own, text } from "./redis-bytes.ts";
-import { type Call, type Calls, replyOf, unconfirmed } from "./redis-calls.ts";
+import { type Call, type Calls, isConfirmed, replyOf, unconfirmed } from "./redis-calls.ts";
 import {
   bucketOf,
   entryOf,
@@ -28,6 +28,8 @@ export interface MovingContext {
   readonly calls: Calls;
   /** Those that wait for replicas, if any do. */
   readonly plans: Calls;
+  /** How many replicas those wait for. */
+  readonly wait: number;
   readonly buckets: number;
   readonly history: number;
   readonly historyAgeMs: number;
@@ -87,12 +89,12 @@ export class Mover {
   async *#dumpLarge(session: SessionKey): AsyncGenerator<StoredRecord> {
     const first = await this.#head(session);
     if (first === undefined) return;
-    const { head, stored } = first;
+    const { head, stored, now } = first;
     yield { kind: "head", ...head };
     yield* this.#events(session, head);
     const lives = [...livesIn(stored).filter((end) => end <= head.revision && end > head.oldest), -1];
     for (const life of lives) yield* this.#versions(session, head, life);
-    yield* this.#answers(session, head);
+    yield* this.#answers(session, head, now);
     const last = await this.#head(session);
     if (last === undefined || last.stored.readDoubleBE(16) > head.oldest || last.head.born !== head.born)
       throw unavailable("The session was written too often while it was read", undefined);
@@ -123,19 +125,18 @@ export class Mover {
     const due = layout.due(historyAgeMs, requestRetentionMs);
     const counts = [versions, events, answers, due].map(String);
     const args = [staged, head, metadata, ...counts];
-    const call = { ...this.#context.callOf(SCRIPTS.adopt, session, args), confirm: true };
-    const [outcome] = await this.#context.plans.make([call]);
-    if (replyOf(outcome) !== 1)
+    const { reply, confirmed } = await this.#write(SCRIPTS.adopt, session, args);
+    if (reply !== 1)
       throw unavailable("What was loaded of the session was dropped before it was whole", undefined);
-    if ((await outcome?.confirmed) === false) throw unconfirmed().error;
+    if (!confirmed) throw unconfirmed().error;
   }
 
-  /** Gives every version of every value to `rewrite`, and stores what it returns. */
+  /** Gives every version of every value to `rewrite`, and stores what it returns: also at the replicas, if writes wait for them. */
   async rewriteValues(
     session: SessionKey,
     rewrite: (key: string, value: Uint8Array) => Uint8Array | undefined,
   ): Promise<number> {
-    const { calls, buckets } = this.#context;
+    const { calls, buckets, wait } = this.#context;
     const keys = keysOf(this.#context.tagOf(bucketOf(session, buckets)), session);
     const versions = keys[3] as string;
     let count = 0;
@@ -148,8 +149,11 @@ export class Mover {
       let args: Argument[] = [];
       let size = 0;
       const store = async (): Promise<void> => {
-        if (args.length > 0)
-          count += number(await calls.one(this.#context.callOf(SCRIPTS.rewrite, session, args)));
+        if (args.length > 0) {
+          const { reply, confirmed } = await this.#write(SCRIPTS.rewrite, session, args);
+          if (!confirmed) throw unconfirmed().error;
+          count += number(reply);
+        }
         args = [];
         size = 0;
       };
@@ -167,19 +171,33 @@ export class Mover {
       await store();
       cursor = text(next);
     } while (cursor !== "0");
+    // One that finds all as it should be speaks for an earlier one too, which the replicas may not have heard of.
+    if (wait > 0 && !(await this.#write(SCRIPTS.touch, session, [""])).confirmed) throw unconfirmed().error;
     return count;
   }
 
-  async #head(session: SessionKey): Promise<{ head: Head; stored: Buffer } | undefined> {
+  /** Runs a script that writes, and waits for replicas, if writes do. Fails if it failed, not if they were too few. */
+  async #write(
+    script: Script,
+    session: SessionKey,
+    args: readonly Argument[],
+  ): Promise<{ reply: unknown; confirmed: boolean }> {
+    const call = { ...this.#context.callOf(script, session, args), confirm: true };
+    const [outcome = {}] = await this.#context.plans.make([call]);
+    return { reply: replyOf(outcome), confirmed: await isConfirmed(outcome) };
+  }
+
+  async #head(session: SessionKey): Promise<{ head: Head; stored: Buffer; now: number } | undefined> {
     const reply = await this.#context.calls.one(
       this.#context.callOf(SCRIPTS.lookDoing, session, LOOK_AT_NOTHING),
     );
-    const [, numbers, metadata] = list(reply);
+    const [now, numbers, metadata] = list(reply);
     const stored = bytes(numbers);
     if (stored.length === 0) return undefined;
     return {
       head: headOf(stored, optionalBytes(metadata), this.#context.history),
       stored,
+      now: number(now),
     };
   }
 
@@ -209,8 +227,8 @@ export class Mover {
     } while (from.length > 0);
   }
 
-  async *#answers(session: SessionKey, head: Head): AsyncGenerator<StoredRecord> {
-    const { calls, buckets } = this.#context;
+  async *#answers(session: SessionKey, head: Head, now: number): AsyncGenerator<StoredRecord> {
+    const { calls, buckets, requestRetentionMs } = this.#context;
     const key = keysOf(this.#context.tagOf(bucketOf(session, buckets)), session)[5] as string;
     const given: Set<string> = new Set();
     let cursor = "0";
@@ -219,6 +237,8 @@ export class Mover {
       for (const answer of answersOf(list(pairs))) {
         // What was answered since the dump began is no part of it; a scan may give something twice.
         if (answer.revision > head.revision || given.has(answer.requestId)) continue;
+        // Forgotten, though nobody has swept it away yet.
+        if (answer.time + requestRetentionMs <= now) continue;
         given.add(answer.requestId);
         yield answer;
       }

@@ -11,7 +11,7 @@ import {
   STAGE,
 } from "./redis-lua-moving.ts";
 import { EVENTS, LOOK } from "./redis-lua-reads.ts";
-import { MAINTAIN, PLAN } from "./redis-lua-steps.ts";
+import { MAINTAIN, PLAN, TOUCH } from "./redis-lua-steps.ts";
 
 /** A script that a server runs. */
 export interface Script {
@@ -37,6 +37,8 @@ export const SCRIPTS: {
   readonly plan: Script;
   /** The same for a plan that only removes: it makes room, so it needs none. */
   readonly shrink: Script;
+  /** Changes nothing, in a write that replicas can confirm, and with it those before. */
+  readonly touch: Script;
   /** Does what is due for a session, and its housekeeping. */
   readonly maintain: Script;
   /** Looks at a session. Answers `due` if something is to be done first. */
@@ -63,6 +65,7 @@ export const SCRIPTS: {
 } = {
   plan: script("plan", GROWS, BASE, COMMIT, ANSWERS, PLAN),
   shrink: script("shrink", SHRINKS, BASE, COMMIT, ANSWERS, PLAN),
+  touch: script("touch", SHRINKS, BASE, TOUCH),
   maintain: script("maintain", SHRINKS, BASE, COMMIT, MAINTAIN),
   look: script("look", READS, BASE, ANSWERS, REFUSE_DUE, LOOK),
   lookDoing: script("lookDoing", SHRINKS, BASE, COMMIT, ANSWERS, DO_DUE, LOOK),

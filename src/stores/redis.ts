@@ -6,7 +6,8 @@
  * changes them together. Scripts are called by their digest and loaded where a server does not know them: unlike functions
  * they need no installing on each server, and two versions of the program can run beside each other.
  */
-import type { WorkflowStateError } from "../errors.ts";
+import { WorkflowStateError } from "../errors.ts";
+import type { Limits } from "../store.ts";
 import type {
   Backend,
   BackendOptions,
@@ -14,6 +15,7 @@ import type {
   Events,
   FeedPart,
   ListedSession,
+  LookStep,
   SessionKey,
   SessionQuery,
   Step,
@@ -23,7 +25,7 @@ import type {
 } from "./backend.ts";
 import { storeIsClosed } from "./failures.ts";
 import { type Argument, bytes, list, number, text } from "./redis-bytes.ts";
-import { type Call, Calls, notSent, type Outcome, replyOf, unconfirmed } from "./redis-calls.ts";
+import { type Call, Calls, isConfirmed, notSent, type Outcome, replyOf, unconfirmed } from "./redis-calls.ts";
 import {
   appliedOf,
   bucketOf,
@@ -52,16 +54,19 @@ export type { RedisOptions } from "./redis-url.ts";
 const FEED_LENGTH = 1_000;
 /** Sessions of a bucket that one turn of the sweeper looks at. */
 const SWEEP_SLICE = 32;
+/** Lengths of keys and session ids are kept in two bytes. */
+const MAX_NAME_BYTES = 65_535;
 /** How long calls under way may take when the store is closed, in milliseconds. */
 const CLOSE_MS = 1_000;
 
 /**
- * Opens a store in Redis; `redis-url.ts` says what the URL may be. Fails with INVALID_REQUEST for a URL that makes no sense and
- * for servers that the store can't be kept in (they drop keys when they are full, or hold a newer layout), with
+ * Opens a store in Redis; `redis-url.ts` says what the URL may be. Fails with INVALID_REQUEST for a URL or limits that make no
+ * sense and for servers that the store can't be kept in (they drop keys when they are full, or hold a newer layout), with
  * STORE_UNAVAILABLE if none can be reached.
  */
 export async function openRedis(url: string, options: BackendOptions & RedisOptions): Promise<Backend> {
   const target = parseRedisUrl(url);
+  checkLimits(options.limits);
   const { wait, waitTimeoutMs, prefix } = target;
   const links: Link[] = [];
   const connect = async (): Promise<Calls> => {
@@ -86,9 +91,25 @@ export async function openRedis(url: string, options: BackendOptions & RedisOpti
   }
 }
 
+/** Refuses limits under which names could be longer than their lengths can say. */
+function checkLimits(limits: Limits): void {
+  for (const name of ["keyBytes", "sessionIdBytes"] as const) {
+    const { [name]: actual } = limits;
+    if (actual <= MAX_NAME_BYTES) continue;
+    const field = `limits.${name}`;
+    throw new WorkflowStateError(
+      "INVALID_REQUEST",
+      `${field} must be at most ${MAX_NAME_BYTES} in a store in Redis: lower it, or use another store.`,
+      { metadata: { field, limit: String(MAX_NAME_BYTES), actual: String(actual) } },
+    );
+  }
+}
+
 class RedisBackend implements Backend {
   readonly pollMs: number;
   readonly buckets: number;
+  /** How many replicas must have a write. */
+  readonly wait: number;
   readonly calls: Calls;
   readonly history: number;
   readonly historyAgeMs: number;
@@ -114,6 +135,7 @@ class RedisBackend implements Backend {
   ) {
     this.pollMs = options.pollMs ?? 1_000;
     this.buckets = buckets;
+    this.wait = target.wait;
     this.history = options.history;
     this.historyAgeMs = options.historyAgeMs;
     this.requestRetentionMs = options.requestRetentionMs;
@@ -268,17 +290,30 @@ class RedisBackend implements Backend {
 
   async #resultOf(step: Step, outcome: Outcome | undefined): Promise<StepResult> {
     if (outcome === undefined) return { kind: "error", error: notSent("Redis was not asked").error };
-    const { failure, reply, confirmed } = outcome;
+    const { failure, reply } = outcome;
     if (failure !== undefined) {
       const answered = failure.error.reason === "STORAGE_FULL" && (await this.#answered(step));
       return answered || { kind: "error", error: failure.error };
     }
-    if (step.kind === "look") return lookOf(reply, this.history);
+    if (step.kind === "look") {
+      const look = lookOf(reply, this.history);
+      // Whoever finds the answer gives it again, and writes nothing that would wait for replicas.
+      const confirms = look.remembered === undefined || (await this.#isConfirmed(step));
+      return confirms ? look : { kind: "error", error: unconfirmed().error };
+    }
     const applied = appliedOf(reply);
     const wrote = (applied.kind === "done" && applied.wrote) || applied.kind === "replayed";
-    if (wrote && confirmed !== undefined && !(await confirmed))
-      return { kind: "error", error: unconfirmed().error };
+    if (wrote && !(await isConfirmed(outcome))) return { kind: "error", error: unconfirmed().error };
     return applied;
+  }
+
+  /** Whether enough replicas have the answer that a look found. */
+  async #isConfirmed({ session, requestId = "" }: LookStep): Promise<boolean> {
+    if (this.wait === 0) return true;
+    // By the server that takes writes: another one may have been asked before.
+    const call = { ...this.callOf(SCRIPTS.touch, session, [requestId]), confirm: true };
+    const [outcome] = await this.plans.make([call]);
+    return outcome?.reply === 1 && (await isConfirmed(outcome));
   }
 
   /** A server without memory takes no plans, but one that was made before is still answered. */
@@ -286,6 +321,7 @@ class RedisBackend implements Backend {
     if (step.kind !== "plan" || step.request === undefined) return undefined;
     const { id, fingerprint } = step.request;
     const [seen] = await this.#run([{ kind: "look", session: step.session, requestId: id }]);
+    if (seen?.kind === "error") return seen;
     if (seen?.kind !== "look" || seen.remembered === undefined) return undefined;
     const { fingerprint: made, ...answer } = seen.remembered;
     return made === fingerprint ? { kind: "replayed", ...answer } : { kind: "reused" };

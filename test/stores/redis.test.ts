@@ -9,11 +9,21 @@ import type {
   SessionQuery,
 } from "../../src/stores/backend.ts";
 import { compareUtf8 } from "../../src/stores/order.ts";
-import { gathered } from "../support/gathered.ts";
 import { HAS_REDIS } from "../support/has-redis.ts";
 import { sleep } from "../support/network.ts";
 import { nameSkippedRedis, type SharedRedis, sharedRedis } from "../support/redis.ts";
-import { bytes, end, open, plan, request, run, sessionKey, stateOf } from "../support/redis-backend.ts";
+import {
+  bytes,
+  end,
+  NO_METADATA,
+  open,
+  plan,
+  request,
+  run,
+  sessionKey,
+  stateOf,
+  sweepAll,
+} from "../support/redis-backend.ts";
 
 nameSkippedRedis("the store in Redis");
 
@@ -157,6 +167,25 @@ describe.runIf(HAS_REDIS)("a store in Redis", () => {
     expect(new Set(all.map(({ namespace, sessionId }) => JSON.stringify([namespace, sessionId]))).size).toBe(
       all.length,
     );
+  });
+
+  test("keys and session ids are as long as lengths of two bytes say, and a limit that allows longer ones is refused", async () => {
+    const { DEFAULT_LIMITS } = await import("../../src/store.ts");
+    for (const name of ["keyBytes", "sessionIdBytes"] as const)
+      await expect(
+        open(redis.fresh(), { limits: { ...DEFAULT_LIMITS, [name]: 65_536 } }),
+      ).rejects.toMatchObject({ reason: "INVALID_REQUEST", metadata: { field: `limits.${name}` } });
+    const limits = { ...DEFAULT_LIMITS, keyBytes: 65_535, sessionIdBytes: 65_535 };
+    const backend = await open(redis.fresh(), { limits, history: 2 });
+    const [id, key] = ["s".repeat(65_535), "k".repeat(65_535)];
+    const cursor = await backend.feedEnd();
+    for (const value of ["1", "2", "3"]) await run(backend, plan(id, { [key]: value }));
+    expect(await stateOf(backend, id)).toEqual({ [key]: "3" });
+    expect(await stateOf(backend, id, 2)).toEqual({ [key]: "2" });
+    const { events } = await backend.events({ ...ALL, session: sessionKey(id) });
+    expect(events.map(({ entries }) => entries.map((entry) => entry.key))).toEqual([[key], [key]]);
+    const { changes } = await backend.feed(cursor, 10);
+    expect(changes.map(({ session }) => session.sessionId)).toEqual([id, id, id]);
   });
 
   test("a page of entries ends at its bytes, and its first entry always fits", async () => {
@@ -443,24 +472,6 @@ describe.runIf(HAS_REDIS)("a store in Redis", () => {
         }
   });
 
-  test("a server that has forgotten the scripts is given them again, and a run keeps its order", async () => {
-    const backend = await open(redis.fresh());
-    for (let i = 0; i < 5; i++) {
-      await admin.sendCommand(["SCRIPT", "FLUSH"]);
-      const steps = Array.from({ length: 20 }, (_, n) => plan("s", { a: `${i}.${n}`, [`k${n}`]: "1" }));
-      const look = { kind: "look", session: sessionKey("s"), entries: { keys: ["a"] } } as const;
-      const results = await backend.run([look, ...steps, look]);
-      expect(results.slice(1, -1).map((result) => "revision" in result && result.revision)).toEqual(
-        steps.map((_, n) => 20 * i + n + 1),
-      );
-      expect(results.at(-1)).toMatchObject({ entries: [{ value: bytes(`${i}.19`) }] });
-      expect(results[0]).toMatchObject({
-        kind: "look",
-        entries: i === 0 ? [] : [{ value: bytes(`${i - 1}.19`) }],
-      });
-    }
-  });
-
   test("a session of 10,000 entries is written, ended and forgotten without holding up the server for long", async () => {
     let now = Date.UTC(2026, 0, 1);
     const url = redis.fresh("&buckets=1");
@@ -496,137 +507,9 @@ describe.runIf(HAS_REDIS)("a store in Redis", () => {
     expect(Math.max(...Object.values(times))).toBeLessThan(2_000);
     expect(await stateOf(backend, "s", 1)).toEqual({});
   });
-
-  test("a dump loads into another store as it was, a large one too, and again over what is there", async () => {
-    let now = Date.UTC(2026, 0, 1);
-    const options = { now: () => now, history: 10 };
-    const [from, to] = [await open(redis.fresh(), options), await open(redis.fresh("&buckets=7"), options)];
-    const big = "x".repeat(100_000);
-    for (let i = 0; i < 30; i++) {
-      now += 1;
-      const metadata = { ...NO_METADATA, workflowId: `w${i % 2}`, labels: { i: `${Math.floor(i / 4)}` } };
-      const more = { ...(i % 3 === 0 ? { metadata } : {}), request: request(`r${i}`) };
-      await run(from, plan("s", { [`k${i % 20}`]: `${i}${big}`, a: `${i}`, [`k${i % 7}`]: undefined }, more));
-      if (i === 24) await run(from, end("s"));
-    }
-    await run(from, {
-      ...plan("s", {}),
-      writes: [{ key: "brief", value: bytes("1"), ttlMs: 1_000 }],
-    });
-    for (let round = 0; round < 2; round++) {
-      await to.load(sessionKey("s"), from.dump(sessionKey("s")));
-      expect(await readAll(to, "s")).toEqual(await readAll(from, "s"));
-      expect(sortedRecords(await gathered(to.dump(sessionKey("s"))))).toEqual(
-        sortedRecords(await gathered(from.dump(sessionKey("s")))),
-      );
-      expect(
-        (await to.sessions({ namespace: "", filter: { workflowId: "w1" }, order: "ID", count: 9 })).length,
-      ).toBe(1);
-      // What is written to the copy does not hang on what it was made from.
-      if (round === 0) for (let i = 0; i < 30; i++) await run(to, plan("s", { a: `new ${i}` }));
-    }
-    for (const backend of [from, to])
-      expect(await run(backend, plan("s", {}, { request: request("r29") }))).toMatchObject({
-        kind: "replayed",
-      });
-    now += 1_000;
-    for (const backend of [from, to]) {
-      await sweepAll(backend);
-      expect(await run(backend, { kind: "look", session: sessionKey("s") })).toMatchObject({
-        head: { revision: 33 },
-      });
-    }
-    for (let i = 0; i < 40; i++)
-      for (const backend of [from, to]) await run(backend, plan("s", { a: `${i}` }));
-    expect(await readAll(to, "s")).toEqual(await readAll(from, "s"));
-    await to.load(sessionKey("s"), from.dump(sessionKey("nothing")));
-    expect(await gathered(to.dump(sessionKey("s")))).toEqual([]);
-  });
-
-  test("a load that fails leaves nothing of itself, and what was there", async () => {
-    const url = redis.fresh();
-    const [from, to] = [await open(redis.fresh()), await open(url)];
-    await run(from, plan("s", { a: "x".repeat(3 << 20), b: "x".repeat(1 << 20) }));
-    await run(to, plan("s", { old: "1" }));
-    const broken = async function* () {
-      for await (const record of from.dump(sessionKey("s"))) {
-        if (record.kind === "version" && record.key === "b") throw new Error("the source broke");
-        yield record;
-      }
-    };
-    await expect(to.load(sessionKey("s"), broken())).rejects.toThrow("the source broke");
-    expect(await stateOf(to, "s")).toEqual({ old: "1" });
-    // What was put aside goes by itself.
-    for (const key of await keysOf(url))
-      if (key.includes("}staged")) expect(Number(await admin.sendCommand(["TTL", key]))).toBeGreaterThan(0);
-  });
-
-  test.each([
-    ["small", 10],
-    ["large", 50_000],
-  ])("a dump of a %s session that is written meanwhile is of one moment", async (_, size) => {
-    const backend = await open(redis.fresh(), { history: 300 });
-    const state = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`k${i}`, "0".repeat(size)]));
-    await run(backend, plan("s", state));
-    for (let round = 1; round <= 10; round++) {
-      const at = await stateOf(backend, "s");
-      const { head } = await run(backend, { kind: "look", session: sessionKey("s") });
-      const live: Record<string, string> = {};
-      let writes = 0;
-      for await (const record of backend.dump(sessionKey("s"))) {
-        if (record.kind === "head") expect(record).toEqual({ kind: "head", ...head });
-        if (record.kind !== "version") continue;
-        if (record.ended === undefined) live[record.key] = new TextDecoder().decode(record.value);
-        if (writes++ >= 20) continue;
-        await run(backend, plan("s", { [`k${writes}`]: `${round}`, [`new${round}`]: "1" }));
-        if (writes === 10 && round % 3 === 0) await run(backend, end("s"));
-      }
-      expect(live).toEqual(at);
-    }
-  });
-
-  test("a dump whose past is dropped while it is read fails", async () => {
-    const backend = await open(redis.fresh(), { history: 2 });
-    for (let i = 0; i < 5; i++) await run(backend, plan("s", { a: `${i}`, b: "x".repeat(2 << 20) }));
-    const hurried = (async () => {
-      for await (const record of backend.dump(sessionKey("s")))
-        if (record.kind === "head") for (let i = 0; i < 40; i++) await run(backend, plan("s", { a: `${i}` }));
-    })();
-    await expect(hurried).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
-  });
-
-  test("values are rewritten in every kept version, and the size of the session with them", async () => {
-    const backend = await open(redis.fresh());
-    for (let i = 0; i < 10; i++) await run(backend, plan("s", { a: `a${i}`, [`k${i}`]: `k${i}` }));
-    await run(backend, plan("s", { k0: undefined }));
-    const before = await readAll(backend, "s");
-    const count = await backend.rewriteValues(sessionKey("s"), (key, value) => {
-      const text = new TextDecoder().decode(value);
-      expect(text.startsWith(key.slice(0, 1))).toBe(true);
-      return text.startsWith("+") || text === "a3" ? undefined : bytes(`+${text}`);
-    });
-    expect(count).toBe(19);
-    const after = await readAll(backend, "s");
-    expect(after.state).toEqual(
-      Object.fromEntries(Object.entries(before.state).map(([key, text]) => [key, `+${text}`])),
-    );
-    expect(after.head).toEqual({ ...before.head, bytes: (before.head?.bytes ?? 0) + 10 });
-    expect(await stateOf(backend, "s", 4)).toMatchObject({ a: "a3", k3: "+k3" });
-    expect(await backend.rewriteValues(sessionKey("none"), () => bytes("x"))).toBe(0);
-  });
 });
 
 const ALL = { from: 1, to: 1_000_000, reverse: false, count: 1_000, bytes: 1 << 24 };
-
-const NO_METADATA = {
-  createTime: undefined,
-  workflowId: undefined,
-  userId: undefined,
-  labels: {},
-  forkedFrom: undefined,
-  expireTime: undefined,
-  idleTtlMs: undefined,
-};
 
 /** All pages of a listing. */
 async function pages(
@@ -651,27 +534,6 @@ async function allKeys(backend: Backend, count: number): Promise<SessionKey[]> {
     keys.push(...page);
     if (page.length < count) return keys;
   }
-}
-
-async function sweepAll(backend: Backend): Promise<void> {
-  while ((await backend.sweep()).more);
-}
-
-/** All that can be read of a session. */
-async function readAll(backend: Backend, sessionId: string) {
-  const session = sessionKey(sessionId);
-  const { head } = await run(backend, { kind: "look", session });
-  const states: unknown[] = [];
-  for (let at = head?.oldest ?? 1; at <= (head?.revision ?? 0); at++) {
-    const look = await run(backend, { kind: "look", session, entries: { prefix: "" }, atRevision: at });
-    states.push([at, look.entries, look.moment]);
-  }
-  const { events } = await backend.events({ ...ALL, session });
-  return { head, states, events, state: await stateOf(backend, sessionId) };
-}
-
-function sortedRecords(records: readonly object[]): string[] {
-  return records.map((record) => JSON.stringify(record, Object.keys(record).sort())).sort();
 }
 
 /** The hash slot of a key, where the server can't say. */

@@ -7,6 +7,7 @@ import type {
   BackendOptions,
   Look,
   LookStep,
+  MetadataWrite,
   PlanStep,
   SessionKey,
   Step,
@@ -82,4 +83,20 @@ export async function stateOf(
     atRevision,
   });
   return Object.fromEntries(look.entries.map(({ key, value }) => [key, new TextDecoder().decode(value)]));
+}
+
+/** Metadata that says nothing. */
+export const NO_METADATA: MetadataWrite = {
+  createTime: undefined,
+  workflowId: undefined,
+  userId: undefined,
+  labels: {},
+  forkedFrom: undefined,
+  expireTime: undefined,
+  idleTtlMs: undefined,
+};
+
+/** Sweeps until there is no more to do. */
+export async function sweepAll(backend: Backend): Promise<void> {
+  while ((await backend.sweep()).more);
 }
