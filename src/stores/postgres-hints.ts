@@ -74,8 +74,9 @@ export class Hints {
   /** Tells everyone of a commit. @param session `undefined`: any may have been written */
   committed(session: SessionKey | undefined): void {
     for (const listener of this.#listeners) listener(session);
-    if (this.#toTell.size > MOST_NAMED) return;
-    this.#toTell.add(session === undefined ? "" : JSON.stringify([session.namespace, session.sessionId]));
+    if (this.#toTell.size <= MOST_NAMED)
+      this.#toTell.add(session === undefined ? "" : JSON.stringify([session.namespace, session.sessionId]));
+    // Also what is left from a notification that failed.
     if (!this.#telling) void this.#tell();
   }
 

@@ -271,21 +271,24 @@ END $$;
 
 -- The commits that a snapshot saw (p_until, or this statement's) and an earlier one did not, in an order that agrees with each
 -- session's. A transaction that runs for long, whose ever it is, delays nothing but its own commits.
--- The first row says whether some are lost, and names the later snapshot in \`k\`.
+-- The first row says whether some are lost, and names the later snapshot in \`k\`. Where the server's count of transactions went
+-- back, by a failover or a crash, those after the earlier snapshot may have numbers that it says it saw: they are lost too.
 CREATE FUNCTION ${s}.feed(
   p_after pg_snapshot, p_until pg_snapshot, p_time bigint, p_session bigint, p_revision bigint, p_count bigint
 ) RETURNS TABLE (n bigint[], t bytea[], k bytea, v bytea) LANGUAGE plpgsql STABLE ${READS} AS $$
 #variable_conflict use_column
 DECLARE
-  v_until pg_snapshot := coalesce(p_until, pg_current_snapshot());
+  v_now pg_snapshot := pg_current_snapshot();
+  v_ahead boolean := pg_snapshot_xmax(coalesce(p_until, p_after)) > pg_snapshot_xmax(v_now);
+  v_until pg_snapshot := CASE WHEN v_ahead THEN v_now ELSE coalesce(p_until, v_now) END;
   v_open xid8[] := ARRAY(SELECT pg_snapshot_xip(p_after));
 BEGIN
   IF pg_is_in_recovery() THEN
     PERFORM ${s}.refuse_standby();
   END IF;
-  RETURN QUERY SELECT ARRAY[EXISTS (
+  RETURN QUERY SELECT ARRAY[(v_ahead OR EXISTS (
       SELECT FROM ${s}.trimmed x WHERE x.xid >= pg_snapshot_xmin(p_after) AND NOT pg_visible_in_snapshot(x.xid, p_after)
-    )::int::bigint], NULL::bytea[], convert_to(v_until::text, 'UTF8'), NULL::bytea;
+    ))::int::bigint], NULL::bytea[], convert_to(v_until::text, 'UTF8'), NULL::bytea;
   RETURN QUERY
     SELECT ARRAY[e.id, e.revision, e.time, e.kind, e.expire_time, m.create_time, m.session_expire, m.idle_ttl, m.forked_revision],
       m.texts, h.namespace, h.session_id

@@ -2,7 +2,8 @@
  * The store's database in PostgreSQL: an entry a row, a commit one call of a function in the database, which is one round trip. Any
  * number of programs may share a database; each session's row orders its commits.
  */
-import type { WorkflowStateError } from "../errors.ts";
+import { WorkflowStateError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import type {
   Backend,
   BackendOptions,
@@ -45,18 +46,19 @@ export interface PostgresOptions {
 const ATTEMPTS = 3;
 /** How many heads one sweep looks at. */
 const SWEEP_SLICE = 100;
-/** How often a listing is read again because something was due. */
-const LISTING_ATTEMPTS = 5;
+/** The most bytes that a key or a session id may have: more do not fit in an index beside what else is in it. */
+const MOST_NAME_BYTES = 2_000;
 /** Setting the schema up may have to wait for another program that does. */
 const MIGRATION_TIMEOUT_MS = 60_000;
 
 /**
  * Opens a database by its URL, `postgres://user:password@host:5432/database?schema=name`, and sets its schema up if it is new.
- * Fails with INVALID_REQUEST for a URL that makes no sense or a schema newer than this program, with STORE_UNAVAILABLE if the
- * server can't be reached, is a standby, or refuses.
+ * Fails with INVALID_REQUEST for a URL that makes no sense, for limits of keys and session ids above 2,000 bytes, and for a schema
+ * newer than this program; with STORE_UNAVAILABLE if the server can't be reached, is a standby, or refuses.
  */
 export async function openPostgres(url: string, options: BackendOptions & PostgresOptions): Promise<Backend> {
   const { config, schema } = readUrl(url);
+  checkLimits(options.limits);
   const { maxConnections = 10, timeoutMs = 10_000, connectTimeoutMs = 5_000 } = options;
   const connections = new Connections(config, { most: maxConnections, timeoutMs, connectTimeoutMs });
   try {
@@ -69,6 +71,19 @@ export async function openPostgres(url: string, options: BackendOptions & Postgr
     throw failure(error, "reading");
   }
   return new PostgresBackend(connections, schema, options);
+}
+
+function checkLimits(limits: Limits): void {
+  for (const name of ["keyBytes", "sessionIdBytes"] as const) {
+    const { [name]: actual } = limits;
+    if (actual <= MOST_NAME_BYTES) continue;
+    const field = `limits.${name}`;
+    throw new WorkflowStateError(
+      "INVALID_REQUEST",
+      `${field} must be at most ${MOST_NAME_BYTES} in a PostgreSQL store: lower it, or use another store.`,
+      { metadata: { field, limit: String(MOST_NAME_BYTES), actual: String(actual) } },
+    );
+  }
 }
 
 class PostgresBackend implements Backend {
@@ -127,17 +142,19 @@ class PostgresBackend implements Backend {
   }
 
   async sessions(sessions: SessionQuery): Promise<ListedSession[]> {
-    return this.#read(async (connection) => {
-      for (let attempt = 1; ; attempt++) {
-        const settings = this.#settingsNow();
-        const { sql, parameters } = listing(this.#schema, sessions, settings);
+    // As often as it takes: a page that is short says that there is no more. Each time does what it found, in a time of its own.
+    for (;;) {
+      const settings = this.#settingsNow();
+      const { sql, parameters } = listing(this.#schema, sessions, settings);
+      const found = await this.#read(async (connection) => {
         const rows = await connection.query(sql, parameters);
         const due = rows.filter(isDue).map((row) => textOf(row[2] as string));
         if (due.length === 0) return rows.map(listed);
-        if (attempt === LISTING_ATTEMPTS) return rows.filter((row) => !isDue(row)).map(listed);
         await this.#expire(connection, sessions.namespace, due, settings);
-      }
-    });
+        return undefined;
+      });
+      if (found !== undefined) return found;
+    }
   }
 
   async feedEnd(): Promise<string> {

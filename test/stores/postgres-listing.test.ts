@@ -3,6 +3,7 @@ import type { Client } from "pg";
 import { beforeAll, describe, expect, test } from "vitest";
 import { DEFAULT_LIMITS, type EncodedForm, type SessionFilter } from "../../src/store.ts";
 import type { Backend, ListedSession, SessionQuery } from "../../src/stores/backend.ts";
+import { durableStore } from "../../src/stores/durable.ts";
 import { openPostgres } from "../../src/stores/postgres.ts";
 import { listing } from "../../src/stores/postgres-listing.ts";
 import { DEFAULT_RETENTION } from "../../src/stores/retention.ts";
@@ -145,6 +146,29 @@ describe.each(POSTGRES)("$name", ({ share }) => {
       ["COMMITTED", false],
       ["EXPIRED", true],
     ]);
+  });
+
+  test("those that live on are listed to the end behind many that have expired", async () => {
+    const clock = { now: 1_000 };
+    const backend = await openBackendAt(server.fresh(), { now: () => clock.now });
+    const metadata = {
+      ...{ createTime: undefined, workflowId: undefined, userId: undefined, labels: {} },
+      ...{ forkedFrom: undefined, expireTime: undefined, idleTtlMs: undefined, ttlMs: 1 },
+    };
+    const due = Array.from({ length: 500 }, (_, i) => setting(`a${i}`, "k", "1", { metadata }));
+    const alive = ["z0", "z1", "z2"];
+    await backend.run([...due, ...alive.map((sessionId) => setting(sessionId, "k", "1"))]);
+    clock.now += 100;
+    // Nobody sweeps.
+    const store = durableStore(backend, { sweepIntervalMs: 3_600_000 });
+    const found: string[] = [];
+    let pageToken = "";
+    do {
+      const page = await store.listSessions({ pageSize: 20, pageToken }, { namespace: "n" });
+      found.push(...page.sessions.map(({ sessionId }) => sessionId));
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    expect(found).toEqual(alive);
   });
 });
 
