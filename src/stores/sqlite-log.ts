@@ -50,6 +50,7 @@ const EVENT = "session, revision, kind, ended, time, expire_time, request_id, ke
 /** Reads and writes events and answers. */
 export class Log {
   readonly #append: Statement;
+  readonly #least: Statement;
   readonly #at: Statement;
   readonly #range: Statement;
   readonly #rangeReverse: Statement;
@@ -74,7 +75,8 @@ export class Log {
     const prepare = (sql: string): Statement => database.prepare(sql);
     const of = "FROM event WHERE session = ?";
     const range = `SELECT ${EVENT} ${of} AND revision >= ? AND revision <= ? ORDER BY revision`;
-    this.#append = prepare(`INSERT INTO event (${EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#append = prepare(`INSERT INTO event (${EVENT}, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+    this.#least = prepare("SELECT min(seq) FROM event");
     this.#at = prepare(`SELECT ${EVENT} ${of} AND revision = ?`);
     this.#range = prepare(`${range} LIMIT ?`);
     this.#rangeReverse = prepare(`${range} DESC LIMIT ?`);
@@ -103,13 +105,20 @@ export class Log {
     this.#oldestRequest = prepare("SELECT min(time) FROM request");
   }
 
-  append(event: EventRow): void {
+  /** @param seq its place below the feed (see {@link untold}); absent: it comes next in the feed */
+  append(event: EventRow, seq?: number): void {
     this.#append.run(
       ...[event.session, event.revision, NUMBER_OF_KIND.get(event.kind) as number, event.ended ? 1 : 0],
       ...[event.time, event.expireTime ?? null],
       event.requestId === undefined ? null : bytesOf(event.requestId),
-      ...[event.keys, event.metadata],
+      ...[event.keys, event.metadata, seq ?? null],
     );
+  }
+
+  /** The first of so many places that the feed does not tell of: they are below where it begins. */
+  untold(count: number): number {
+    const least = (this.#least.get()?.[0] as number | null) ?? 0;
+    return Math.min(0, least) - count;
   }
 
   /** The event of a revision, if it is stored. */
@@ -146,7 +155,8 @@ export class Log {
 
   /** The revision below which events can go without being missed in the feed, at most `below`; a bounded number of them. */
   droppable(session: number, below: number): number {
-    const kept = this.end() - FEED_KEPT;
+    // Below the feed is what it never told of.
+    const kept = Math.max(0, this.end() - FEED_KEPT);
     let seen = 0;
     for (const [revision, seq] of this.#oldest.iterate(session, DROPPED_AT_ONCE)) {
       if ((revision as number) >= below) break;

@@ -110,7 +110,7 @@ CREATE TRIGGER past_large AFTER DELETE ON past WHEN typeof(old.value) = 'integer
 END;
 
 -- Commits in the order in which they were made: seq has no gaps but those of events that are no longer kept, and none of its
--- numbers comes twice. keys: a JSON list of "+key" (written) and "-key" (removed). metadata: JSON; NULL: as that of the
+-- numbers comes twice. Below 0 are those that came with a session that was loaded, which are no news. keys: a JSON list of "+key" (written) and "-key" (removed). metadata: JSON; NULL: as that of the
 -- session's event before, never in the oldest that is stored; of a commit that ended the session the last before.
 CREATE TABLE event (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,

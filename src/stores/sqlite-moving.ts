@@ -2,9 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { WorkflowStateError } from "../errors.ts";
 import type { BackendOptions, SessionKey, StoredRecord } from "./backend.ts";
+import { sameBytes } from "./same-bytes.ts";
 import { type Database, openDatabase, type Statement } from "./sqlite-database.ts";
 import { HeadRow, headOf, LOADING, metadataText, parseMetadata } from "./sqlite-heads.ts";
-import { keysText, parseKeys } from "./sqlite-log.ts";
+import { type EventRow, keysText, parseKeys } from "./sqlite-log.ts";
 import { metadataTextOf, momentOf } from "./sqlite-looks.ts";
 import type { Queue } from "./sqlite-queue.ts";
 import { bytesOf } from "./sqlite-text.ts";
@@ -154,19 +155,19 @@ export async function load(
       if (left <= 0) await write();
     }
     await write();
+    await queue.submit((unit) => {
+      const staged = stagedHead(unit, hidden, number);
+      const before = unit.head(session);
+      if (before !== undefined) unit.drop(before, session);
+      if (first === undefined) unit.drop(staged);
+      else takePlace(unit, staged, session, first, events, before?.revision ?? 0);
+    });
   } catch (error) {
     // If this fails too, the sweeper does it.
     if (number !== undefined)
-      await queue.submit((unit) => unit.drop(stagedHead(unit, number))).catch(() => {});
+      await queue.submit((unit) => unit.drop(stagedHead(unit, hidden, number))).catch(() => {});
     throw error;
   }
-  await queue.submit((unit) => {
-    const before = unit.head(session);
-    if (before !== undefined) unit.drop(before, session);
-    const staged = stagedHead(unit, number);
-    if (first === undefined) unit.drop(staged);
-    else takePlace(unit, staged, session, first, events);
-  });
 }
 
 function writePiece(
@@ -177,7 +178,7 @@ function writePiece(
 ): number {
   const { heads, versions, log } = unit.tables;
   const head =
-    number === undefined ? new HeadRow(unit.number(), LOADING, hidden, 0) : stagedHead(unit, number);
+    number === undefined ? new HeadRow(unit.number(), LOADING, hidden, 0) : stagedHead(unit, hidden, number);
   // The time keeps the sweeper off.
   head.revision++;
   head.updateTime = unit.now;
@@ -189,22 +190,28 @@ function writePiece(
   return head.session;
 }
 
-function stagedHead(unit: Unit, number: number | undefined): HeadRow {
+/** The head of what was loaded so far. Not by its number alone: once it was dropped, that is given to others. */
+function stagedHead(unit: Unit, hidden: Uint8Array, number: number | undefined): HeadRow {
   const head = number === undefined ? undefined : unit.tables.heads.byNumber(number);
-  if (head?.namespace === LOADING) return head;
+  if (head?.namespace === LOADING && sameBytes(head.id, hidden)) return head;
   throw new WorkflowStateError(
     "STORE_UNAVAILABLE",
     "What was loaded of the session was dropped, because too much time passed between its parts: load it again.",
   );
 }
 
-/** Gives a session that was loaded its name. */
+/**
+ * Gives a session that was loaded its name. Its past is no news: the feed is told of the last commit only, which wakes those who
+ * watch it in other processes, and only if it has not told of that revision yet.
+ * @param told the revision up to which the feed has told of the session
+ */
 function takePlace(
   unit: Unit,
   staged: HeadRow,
   session: SessionKey,
   first: HeadRecord,
   events: EventRecord[],
+  told: number,
 ): void {
   const { heads, versions, log } = unit.tables;
   heads.delete(staged);
@@ -224,13 +231,17 @@ function takePlace(
   head.due(head.deadline);
   head.due(versions.firstExpiry(head.session));
   let last: string | undefined;
-  for (const { event, moment, ...record } of events.sort((a, b) => a.revision - b.revision)) {
+  const untold = log.untold(events.length);
+  events.sort((a, b) => a.revision - b.revision);
+  for (const [i, { event, moment, ...record }] of events.entries()) {
     const text = metadataText(record.metadata);
-    log.append({
+    const isNews = i === events.length - 1 && record.revision > told;
+    const stored: EventRow = {
       ...{ session: head.session, revision: record.revision, kind: event, requestId: record.requestId },
       ...{ ended: moment.metadata === undefined, time: moment.time, expireTime: moment.expireTime },
       ...{ keys: keysText(record.keys), metadata: text === last ? null : text },
-    });
+    };
+    log.append(stored, isNews ? undefined : untold + i);
     last = text;
     head.oldestTime ??= moment.time;
   }

@@ -47,14 +47,14 @@ export function checkedPath(path: string): string {
  */
 export async function openFile(file: string, options: OpenFileOptions): Promise<Database> {
   makeFile(file);
-  const deadline = Date.now() + options.lockTimeoutMs;
+  const deadline = performance.now() + options.lockTimeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(50, pauseMs * 2)) {
     try {
       return tryOpen(file, options);
     } catch (error) {
       if (errors.isForeign(error)) throw foreign(file);
       if (!errors.isBusy(error)) throw errors.translated(error);
-      if (Date.now() > deadline) throw errors.lockedTooLong(error);
+      if (performance.now() > deadline) throw errors.lockedTooLong(error);
       await pause(pauseMs * (0.5 + Math.random()));
     }
   }

@@ -25,6 +25,7 @@ interface Job {
   readonly kind: JobKind;
   readonly done: (result: unknown) => void;
   readonly failed: (error: unknown) => void;
+  /** When it was asked for, by `performance.now`. */
   readonly since: number;
 }
 
@@ -84,7 +85,7 @@ export class Queue {
         return;
       }
       const done = (result: unknown): void => resolve(result as Result);
-      this.#waiting.push({ work, kind, done, failed: reject, since: Date.now() });
+      this.#waiting.push({ work, kind, done, failed: reject, since: performance.now() });
       this.#schedule();
     });
   }
@@ -161,7 +162,7 @@ export class Queue {
       return;
     }
     this.#pauseMs = Math.min(PAUSE_MS, this.#pauseMs * 2 || 1);
-    const earliest = Date.now() - this.#options.lockTimeoutMs;
+    const earliest = performance.now() - this.#options.lockTimeoutMs;
     for (const job of group.jobs) if (job.since <= earliest) job.failed(errors.lockedTooLong(error));
     this.#putBack({ ...group, jobs: group.jobs.filter((job) => job.since > earliest) });
   }
@@ -175,11 +176,13 @@ export class Queue {
   /** Deals with a transaction that failed and is undone. */
   #fail({ jobs, after }: Group, error: unknown, committing: boolean): void {
     const full = errors.isFull(error) || (errors.mayBeFull(error) && this.#options.isFull());
-    if (full && after !== "full") {
-      // What lies in the log and is in the file too makes room for more.
-      this.#options.makeRoom();
+    // Its last page was written: run again, it might end as something that is certain, and be found made all the same.
+    const unknown = committing && errors.mayBeCommitted(error);
+    // What lies in the log and is in the file too makes room for more.
+    if (full && after !== "full") this.#options.makeRoom();
+    if (full && after !== "full" && !unknown) {
       this.#again.unshift({ jobs, after: "full" });
-    } else if (jobs.length > 1 && (full || !errors.isOfFile(error))) {
+    } else if (jobs.length > 1 && !unknown && (full || !errors.isOfFile(error))) {
       // One of them fails for itself, or all together are too many: the others stand.
       const half = jobs.length >> 1;
       this.#again.unshift(
@@ -188,7 +191,6 @@ export class Queue {
       );
     } else {
       const failure = full ? errors.storageFull(error) : errors.translated(error);
-      const unknown = committing && !full && errors.mayBeCommitted(error);
       for (const job of jobs) {
         if (full && job.kind === "look") this.#lookInVain(job, failure);
         else job.failed(unknown && job.kind === "write" ? errors.outcomeUnknown(error) : failure);

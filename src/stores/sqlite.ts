@@ -54,6 +54,9 @@ export async function openSqlite(path: string, options: BackendOptions & SqliteO
   return new SqliteBackend(database, file, { ...options, lockTimeoutMs, foreignPollMs });
 }
 
+/** No version that SQLite gives. */
+const UNSEEN = -1;
+
 type Options = BackendOptions & { readonly lockTimeoutMs: number; readonly foreignPollMs: number };
 type Listener = (session: SessionKey | undefined) => void;
 
@@ -146,7 +149,12 @@ class SqliteBackend implements Backend {
     const own: Listener = (session) => listener(session);
     this.#listeners.add(own);
     if (this.#poll === undefined && !this.#closed) {
-      this.#seenVersion = this.#version();
+      try {
+        this.#seenVersion = this.#version();
+      } catch {
+        // Another process has it locked, or its disk fails: when it can be read, anything may have been committed.
+        this.#seenVersion = UNSEEN;
+      }
       this.#poll = setInterval(() => this.#lookForOthers(), this.#options.foreignPollMs);
       this.#poll.unref();
     }
@@ -242,7 +250,7 @@ class SqliteBackend implements Backend {
 
   /** Tries again while another process holds a lock that a reader meets: at its recovery, or its close. */
   async #alone<Result>(read: () => Result | Promise<Result>): Promise<Result> {
-    const deadline = Date.now() + this.#options.lockTimeoutMs;
+    const deadline = performance.now() + this.#options.lockTimeoutMs;
     for (let pauseMs = 1; ; pauseMs = Math.min(20, 2 * pauseMs)) {
       this.#checkOpen();
       try {
@@ -250,7 +258,7 @@ class SqliteBackend implements Backend {
       } catch (error) {
         this.#checkOpen();
         if (!errors.isBusy(error)) throw errors.translated(error);
-        if (Date.now() > deadline) throw errors.lockedTooLong(error);
+        if (performance.now() > deadline) throw errors.lockedTooLong(error);
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
       }
     }
