@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -101,6 +102,33 @@ async def test_an_entry_lives_as_long_as_its_ttl(client: AsyncClient, session_id
     assert await client.get_state(session_id, "key", MISSING) is MISSING
     entry = await client.set_state(session_id, "key", 1)
     assert entry.expire_time is None
+
+
+@pytest.mark.parametrize("ttl", [1e-7, 4e-7, 0.0004, timedelta(microseconds=1)])
+async def test_a_ttl_that_is_short_is_a_millisecond(
+    client: AsyncClient, session_id: str, ttl: float | timedelta
+) -> None:
+    entry = await client.set_state(session_id, "key", 1, ttl=ttl)
+    assert entry.expire_time is not None
+    assert entry.expire_time - entry.update_time == timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("ttl", [-1e-9, -0.0005, -0.001, timedelta(microseconds=-500)])
+async def test_a_ttl_that_ran_out_just_now_is_refused_and_not_for_ever(
+    client: AsyncClient, session_id: str, ttl: float | timedelta
+) -> None:
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: client.set_state(session_id, "key", 1, ttl=ttl),
+        lambda: client.save_session(session_id, {}, ttl=ttl),
+        lambda: client.save_session(session_id, {}, idle_ttl=ttl),
+        lambda: client.commit(Commit(session_id, ttl=ttl).set("key", 1)),
+        lambda: client.commit(Commit(session_id).set("key", 1, ttl=ttl)),
+    ]
+    for call in calls:
+        with pytest.raises(WorkflowStateError) as caught:
+            await call()
+        assert caught.value.reason is Reason.INVALID_REQUEST
+    assert await client.get_session(session_id) is None
 
 
 async def test_a_deletion_says_whether_there_was_an_entry(client: AsyncClient, session_id: str) -> None:

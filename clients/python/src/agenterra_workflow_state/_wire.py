@@ -110,8 +110,11 @@ def duration(value: Ttl | None, field: str = "ttl") -> Duration | None:
         span = value if isinstance(value, timedelta) else timedelta(seconds=finite(value, field))
     except OverflowError:
         raise invalid(field, f"{field} is too long.") from None
-    # Rounded up, so that what is short does not become "none".
-    milliseconds = -(-span // _MILLISECOND)
+    if not (isinstance(value, timedelta) or span) and value:
+        # A timedelta has no less.
+        span = timedelta.resolution if value > 0 else -timedelta.resolution
+    # Away from 0, which is "for ever": neither what is short nor what ran out just now becomes that.
+    milliseconds = -(-span // _MILLISECOND) if span > timedelta() else span // _MILLISECOND
     message = Duration()
     message.FromMilliseconds(milliseconds)
     return message
