@@ -202,6 +202,26 @@ async def test_an_update_gives_up_after_its_attempts(client: AsyncClient, sessio
     assert len(calls) == 3
 
 
+async def test_a_session_that_is_deleted_between_two_attempts_is_created_again(
+    client: AsyncClient, session_id: str
+) -> None:
+    await client.save_session(session_id, {"a": 1, "b": 2})
+    # Now the session is ahead of its entries, so that the first attempt has a conflict.
+    await client.delete_state(session_id, "b")
+    calls: list[list[str]] = []
+    with Client(client_url(client)) as other:
+
+        def change(draft: Draft) -> None:
+            calls.append(sorted(draft))
+            draft["n"] = len(calls[-1])
+            if len(calls) == 2:
+                other.delete_session(session_id)
+
+        await client.update(session_id, change, attempts=5)
+    assert calls == [["a"], ["a"], []]
+    assert await state_of(client, session_id) == {"n": 0}
+
+
 async def test_many_updates_at_once_all_count(client: AsyncClient, session_id: str) -> None:
     def add(n: int) -> Any:
         def change(draft: Draft) -> None:

@@ -50,7 +50,7 @@ class Updater:
     async def _attempt(
         self, session_id: str, change: io.Change[R], attempts: int, timeout: float | None
     ) -> R:
-        # The newest revision of the session that was heard of before its entries are read.
+        # The revision of the session that was heard of last, before its entries are read.
         known = 0
         attempt = 0
         while True:
@@ -77,7 +77,8 @@ class Updater:
                 except WorkflowStateError as error:
                     if error.reason is not Reason.REVISION_MISMATCH or attempt >= attempts:
                         raise
-                    known = max([known, *(c.actual_revision for c in error.failed_checks if c.key == "")])
+                    # Also where it is lower: the session may have been deleted.
+                    known = next((c.actual_revision for c in error.failed_checks if c.key == ""), known)
                 else:
                     return result
             await io.sleep(random.random() * min(_MAX_PAUSE, 2**attempt / 1000))  # noqa: S311
