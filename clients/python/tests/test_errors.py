@@ -29,6 +29,7 @@ from agenterra_workflow_state.proto import service_pb2, state_pb2
 
 from .support.raw import Raw, serving
 from .support.service import Service, configured
+from .support.streams import is_live
 from .support.twins import Kind, opened
 
 # What the service itself can be made to say: a call, its reason, and some of its facts.
@@ -151,8 +152,7 @@ async def test_a_service_that_stops_says_so_to_who_watches(kind: Kind) -> None:
     service = Service()
     async with opened(kind, service.url) as client:
         watch = client.watch_sessions()
-        await client.set_state("s", "k", 1)
-        await watch.__anext__()
+        await is_live(watch, client, "s")
         waiting = asyncio.ensure_future(watch.__anext__())
         await asyncio.sleep(0.1)
         await asyncio.to_thread(service.stop)

@@ -26,8 +26,12 @@ _REASON_OF_CODE = {
     grpc.StatusCode.PERMISSION_DENIED: Reason.PERMISSION_DENIED,
 }
 
-#: Failures that are decided before the service looks at a request id: they don't say how an earlier attempt ended.
+#: Failures that are decided before the service looks at a request id.
 _BEFORE_THE_STORE = frozenset({Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED, Reason.RATE_LIMITED})
+#: Codes that a proxy gives too, for its own statuses: without a detail they are not the store's word.
+_OF_PROXIES = frozenset(
+    {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
 
 CLOSED = "This client was closed."
 
@@ -102,9 +106,20 @@ def closed(*, write: bool = False) -> WorkflowStateError:
     return WorkflowStateError(Reason.OUTCOME_UNKNOWN if write else Reason.STORE_UNAVAILABLE, CLOSED)
 
 
-def still_unknown(failure: WorkflowStateError) -> WorkflowStateError:
-    """The failure of a write of which an earlier attempt may have been done."""
-    says = not is_unavailable(failure) and failure.reason not in _BEFORE_THE_STORE
+def is_before_the_store(failure: WorkflowStateError) -> bool:
+    """Whether a failure is not the store's word: then it doesn't say how earlier attempts at a write ended."""
+    if is_unavailable(failure) or failure.reason in _BEFORE_THE_STORE:
+        return True
+    cause = failure.__cause__
+    if not isinstance(cause, grpc.RpcError) or not hasattr(cause, "trailing_metadata"):
+        return False
+    status = cast(grpc.Call, cause)
+    return status.code() in _OF_PROXIES and _detail_of(status) is None
+
+
+def still_unknown(failure: WorkflowStateError, *, sent: bool = True) -> WorkflowStateError:
+    """The failure of a write of which an earlier attempt may have been done, by the last one, which was sent or not."""
+    says = sent and not is_before_the_store(failure)
     if says or failure.reason is Reason.OUTCOME_UNKNOWN:
         return failure
     unknown = WorkflowStateError(

@@ -131,10 +131,12 @@ class Settings:
             metadata=tuple(_header(name, value) for name, value in given.items()),
         )
 
-    async def metadata_async(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What a call carries, in asyncio."""
+    async def metadata_async(
+        self, wait: Callable[[Awaitable[str]], Awaitable[str]]
+    ) -> tuple[tuple[str, str | bytes], ...]:
+        """What a call carries, in asyncio, with a way to wait for a token."""
         token = self._ask()
-        return self._with(await token if inspect.isawaitable(token) else token)
+        return self._with(await wait(token) if inspect.isawaitable(token) else token)
 
     def metadata_sync(self) -> tuple[tuple[str, str | bytes], ...]:
         """What a call carries."""

@@ -41,6 +41,15 @@ class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
             entry=state_pb2.Entry(key=request.key, value=request.value, revision=1)
         )
 
+    def ForkSession(self, request: Any, context: grpc.ServicerContext) -> service_pb2.ForkSessionResponse:  # noqa: N802
+        # Done, and too large for one answer.
+        session = state_pb2.Session(session_id=request.new_session_id, revision=1)
+        return service_pb2.ForkSessionResponse(session=session)
+
+    def ListState(self, request: Any, context: grpc.ServicerContext) -> service_pb2.ListStateResponse:  # noqa: N802
+        self._answer(context)
+        return service_pb2.ListStateResponse()
+
     def Batch(self, request: Any, context: grpc.ServicerContext) -> service_pb2.BatchResponse:  # noqa: N802
         self._answer(context)
         return service_pb2.BatchResponse(results=self.results)
@@ -62,6 +71,10 @@ class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
         # A kind of message, and a kind of event, of which this version knows nothing.
         yield service_pb2.WatchSessionResponse.FromString(b"\x7a\x01x")
         yield service_pb2.WatchSessionResponse(event=state_pb2.Event(revision=1, kind=99))  # type: ignore[arg-type]
+
+    def WatchSessions(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self._answer(context)
+        yield service_pb2.WatchSessionsResponse(session=state_pb2.Session(session_id="s", revision=1))
 
     def _answer(self, context: grpc.ServicerContext) -> None:
         with self.lock:

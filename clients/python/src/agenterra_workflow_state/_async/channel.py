@@ -64,7 +64,7 @@ class Channel:
             try:
                 if self.closed.is_set():
                     raise _failures.closed()
-                metadata = await self.metadata()
+                metadata = await self.metadata(self.closed, deadline)
                 if not await self.connection.ready(deadline - time.monotonic()):
                     raise _failures.unreachable()
                 left = deadline - time.monotonic()
@@ -82,13 +82,17 @@ class Channel:
                 or time.monotonic() + pause >= deadline
             )
             if over or not _failures.is_unavailable(failure):
-                raise _failures.still_unknown(failure) if unknown else failure
+                raise _failures.still_unknown(failure, sent=sent) if unknown else failure
             await self.closed.wait(pause)
 
-    async def metadata(self) -> Any:
-        """What a call carries."""
+    async def metadata(self, stopped: io.Flag, deadline: float | None = None) -> Any:
+        """What a call carries. A token is waited for until the deadline or the stop, where it can be waited for so."""
         try:
-            return await self.connection.metadata()
+            return await self.connection.metadata(stopped, deadline)
+        except io.Ended:
+            if stopped.is_set():
+                raise
+            raise _failures.overdue() from None
         except Exception as error:
             raise no_metadata(error) from error
 

@@ -52,7 +52,7 @@ class Flag:
         """Makes it happen."""
         self._event.set()
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float | None = None) -> None:
         """Waits so long, or until it happens."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._event.wait(), seconds)
@@ -74,9 +74,9 @@ class Connection:
             self._stub = WorkflowStateServiceStub(self._open())
         return self._stub
 
-    async def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What a call carries."""
-        return await self._settings.metadata_async()
+    async def metadata(self, stopped: Flag, deadline: float | None) -> tuple[tuple[str, str | bytes], ...]:
+        """What a call carries. Ended: it was stopped, or its time ran out, before there was a token."""
+        return await self._settings.metadata_async(lambda token: _unless(stopped, deadline, token))
 
     async def ready(self, seconds: float) -> bool:
         """Whether there ever was a connection, after waiting for one so long: else a call has certainly not been sent."""
@@ -114,6 +114,37 @@ class Connection:
 
 class Ended(Exception):
     """A call was ended from here: by its stream, by its connection's end, or because it fell silent."""
+
+
+async def _unless(stopped: Flag, deadline: float | None, value: Awaitable[T]) -> T:
+    """What is waited for. Ended: it did not come before the deadline, or before it was stopped."""
+    giving = asyncio.ensure_future(value)
+    stopping = asyncio.ensure_future(stopped.wait())
+    left = None if deadline is None else deadline - time.monotonic()
+    try:
+        await asyncio.wait([giving, stopping], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if not giving.done():
+            raise Ended
+        if giving.cancelled():
+            # Said as it is, it would look as if the caller's task had been.
+            raise RuntimeError("What was waited for was cancelled.")
+        return giving.result()
+    finally:
+        stopping.cancel()
+        # What others wait for, too, is not ours to end.
+        if giving is not value:
+            _drop(giving)
+
+
+def _drop(task: asyncio.Future[Any]) -> None:
+    """Ends a task whose result nobody asks for: nobody must hear of its failure."""
+    task.add_done_callback(_heard)
+    task.cancel()
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def answer(
@@ -180,11 +211,16 @@ class Started(Generic[T]):
     def __init__(self, run: Callable[[], Awaitable[T]]) -> None:
         self._task: asyncio.Future[T] = asyncio.ensure_future(run())
         # Who never asks must not hear of its failure.
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._task.add_done_callback(_heard)
 
     async def result(self) -> T:
-        """What it gave, or raised."""
-        return await asyncio.shield(self._task)
+        """What it gave, or raised. Ended: it was cancelled."""
+        # Who waits so is cancelled only if that was meant.
+        await asyncio.wait([self._task])
+        try:
+            return self._task.result()
+        except asyncio.CancelledError:
+            raise Ended from None
 
     def cancel(self) -> None:
         """Ends it."""
@@ -207,6 +243,20 @@ async def iterate(source: Source[T]) -> AsyncGenerator[T, None]:
             await source.aclose()
         elif hasattr(source, "close"):
             source.close()
+
+
+def raised(error: BaseException, *, stopped: bool) -> BaseException:
+    """What a source raised, as its reader can be told. Raises it where it is only the end of who takes from the source."""
+    if isinstance(error, asyncio.CancelledError):
+        if stopped:
+            raise error
+        # Said as it is, it would look as if the reader's task had been.
+        told = RuntimeError("What the pipeline's source waited for was cancelled.")
+        told.__cause__ = error
+        return told
+    if isinstance(error, GeneratorExit):
+        raise error
+    return error
 
 
 def wake(condition: Condition) -> None:

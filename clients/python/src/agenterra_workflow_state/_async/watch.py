@@ -65,7 +65,7 @@ class SessionWatch(AsyncWatch[WatchMessage]):
         return None
 
     async def _open(self) -> io.Stream[service_pb2.WatchSessionResponse]:
-        metadata = await self._channel.metadata()
+        metadata = await self._channel.metadata(self._stopped)
         return io.Stream(self._channel.connection.stub.WatchSession(self._request, metadata=metadata))
 
 
@@ -98,7 +98,7 @@ class SessionsWatch(AsyncWatch[SessionChange]):
 
     async def _open(self) -> io.Stream[service_pb2.WatchSessionsResponse]:
         self._check()
-        metadata = await self._channel.metadata()
+        metadata = await self._channel.metadata(self._stopped)
         call = self._channel.connection.stub.WatchSessions(self._request, metadata=metadata)
         stream: io.Stream[service_pb2.WatchSessionsResponse] = io.Stream(call)
         self._stream = stream

@@ -63,7 +63,7 @@ class Channel:
             try:
                 if self.closed.is_set():
                     raise _failures.closed()
-                metadata = self.metadata()
+                metadata = self.metadata(self.closed, deadline)
                 if not self.connection.ready(deadline - time.monotonic()):
                     raise _failures.unreachable()
                 left = deadline - time.monotonic()
@@ -81,13 +81,17 @@ class Channel:
                 or time.monotonic() + pause >= deadline
             )
             if over or not _failures.is_unavailable(failure):
-                raise _failures.still_unknown(failure) if unknown else failure
+                raise _failures.still_unknown(failure, sent=sent) if unknown else failure
             self.closed.wait(pause)
 
-    def metadata(self) -> Any:
-        """What a call carries."""
+    def metadata(self, stopped: io.Flag, deadline: float | None = None) -> Any:
+        """What a call carries. A token is waited for until the deadline or the stop, where it can be waited for so."""
         try:
-            return self.connection.metadata()
+            return self.connection.metadata(stopped, deadline)
+        except io.Ended:
+            if stopped.is_set():
+                raise
+            raise _failures.overdue() from None
         except Exception as error:
             raise no_metadata(error) from error
 

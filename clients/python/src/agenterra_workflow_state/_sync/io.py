@@ -87,8 +87,8 @@ class Connection:
             self._stub = WorkflowStateServiceStub(self._open())
         return self._stub
 
-    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What a call carries."""
+    def metadata(self, stopped: Flag, deadline: float | None) -> tuple[tuple[str, str | bytes], ...]:
+        """What a call carries. A function that gives a token can't be left behind: it runs in the caller's thread."""
         return self._settings.metadata_sync()
 
     def ready(self, seconds: float) -> bool:
@@ -240,6 +240,11 @@ def iterate(source: Source[T]) -> Generator[T, None, None]:
     finally:
         if hasattr(source, "close"):
             source.close()
+
+
+def raised(error: BaseException, *, stopped: bool) -> BaseException:
+    """What a source raised, as its reader can be told."""
+    return error
 
 
 def wake(condition: Condition) -> None:

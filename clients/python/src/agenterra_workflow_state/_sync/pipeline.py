@@ -53,9 +53,13 @@ class Pipeline(Streaming["list[Result]"]):
                 self._failures = 0
                 return self._outbox.answered(answer)
             if self._outbox.done():
-                if self._outbox.failure is not None:
-                    raise self._outbox.failure
-                raise NoMore
+                raised = self._outbox.failure
+                if raised is None:
+                    raise NoMore
+                if not isinstance(raised, Exception):
+                    # For a stream, what is no Exception is a matter of its reader's, and ends nothing.
+                    self.end()
+                raise raised
             self._failures += 1
             if self._failures >= self._channel.settings.retry.attempts:
                 raise self._outbox.unanswered(failure or _failures.unreachable())
@@ -83,7 +87,7 @@ class Pipeline(Streaming["list[Result]"]):
 
     def _open(self) -> io.Stream[service_pb2.PipelineResponse]:
         messages: Any = self._outbox.messages(self._outbox.connect())
-        metadata = self._channel.metadata()
+        metadata = self._channel.metadata(self._stopped)
         return io.Stream(self._channel.connection.stub.Pipeline(messages, metadata=metadata))
 
 
@@ -102,7 +106,7 @@ class Outbox:
         self._ended = False
         self._stopped = False
         #: What the source raised.
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     def done(self) -> bool:
         """Whether all is sent and answered."""
@@ -120,8 +124,8 @@ class Outbox:
                         self._changed.wait_for(lambda: self._stopped or self._taken >= len(self._sent))
                         if self._stopped:
                             break
-        except Exception as error:
-            self.failure = error
+        except BaseException as error:
+            self.failure = io.raised(error, stopped=self._stopped)
         with self._changed:
             self._ended = True
             self._changed.notify_all()

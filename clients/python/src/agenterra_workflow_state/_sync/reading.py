@@ -20,14 +20,14 @@ _NO_KEY = "\U0010ffff" * 8
 def completed(channel: Channel, session: state_pb2.Session, deadline: float) -> Session:
     """The session that a write left, with its state: where the answer has none, page by page, at its revision.
 
-    The write is done by then, so a service that can't be reached is OUTCOME_UNKNOWN. HISTORY_COMPACTED passes on: others
-    have written so much meanwhile that the revision is not kept any more.
+    The write is done by then, so a service that can't be reached, or does not let the caller in, is OUTCOME_UNKNOWN.
+    HISTORY_COMPACTED passes on: others have written so much meanwhile that the revision is not kept any more.
     """
     if not session.state:
         try:
             entries = _entries(channel, session.session_id, session.revision, deadline)
         except WorkflowStateError as error:
-            if not _failures.is_unavailable(error):
+            if not _failures.is_before_the_store(error):
                 raise
             raise WorkflowStateError(
                 Reason.OUTCOME_UNKNOWN,

@@ -66,7 +66,7 @@ class SessionWatch(Watch[WatchMessage]):
         return None
 
     def _open(self) -> io.Stream[service_pb2.WatchSessionResponse]:
-        metadata = self._channel.metadata()
+        metadata = self._channel.metadata(self._stopped)
         return io.Stream(self._channel.connection.stub.WatchSession(self._request, metadata=metadata))
 
 
@@ -99,7 +99,7 @@ class SessionsWatch(Watch[SessionChange]):
 
     def _open(self) -> io.Stream[service_pb2.WatchSessionsResponse]:
         self._check()
-        metadata = self._channel.metadata()
+        metadata = self._channel.metadata(self._stopped)
         call = self._channel.connection.stub.WatchSessions(self._request, metadata=metadata)
         stream: io.Stream[service_pb2.WatchSessionsResponse] = io.Stream(call)
         self._stream = stream
