@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { UsageError } from "./usage-error.ts";
 
-/** The members of a config file and the type of each. */
-const CONFIG_TYPES = {
+/** The members of a config file and the type of each; a size is a number of bytes, or `"256MiB"`. */
+export const CONFIG_TYPES = {
   listen: "string",
   store: "string",
   encryptionKeys: "string",
@@ -18,7 +18,7 @@ const CONFIG_TYPES = {
   maxConnectionAgeGrace: "string",
   maxConnectionIdle: "string",
   writeTimeout: "string",
-  maxBufferedBytes: "number",
+  maxBufferedBytes: "size",
   cors: "object",
   insecureNoAuth: "boolean",
   reflection: "boolean",
@@ -42,7 +42,19 @@ interface TypeNames {
   readonly number: number;
   readonly boolean: boolean;
   readonly object: Readonly<Record<string, unknown>>;
+  readonly size: number | string;
 }
+
+type TypeName = keyof TypeNames;
+
+/** What a value of each type is, in words. */
+const IN_WORDS: Readonly<Record<TypeName, string>> = {
+  string: "a string",
+  number: "a number",
+  boolean: "a boolean",
+  object: "an object",
+  size: "a number or a string",
+};
 
 /** What a config file says. */
 export type ConfigFile = {
@@ -59,10 +71,8 @@ export function readConfig(path: string): ConfigFile {
     if (type === undefined) {
       throw new UsageError(`config file ${path}: there is no setting "${name}"`);
     }
-    if (type === "object" ? !isObject(value) : typeof value !== type) {
-      throw new UsageError(
-        `config file ${path}: "${name}" must be ${type === "object" ? "an object" : `a ${type}`}`,
-      );
+    if (!isOfType(type, value)) {
+      throw new UsageError(`config file ${path}: "${name}" must be ${IN_WORDS[type]}`);
     }
   }
   const file = config as ConfigFile;
@@ -113,6 +123,12 @@ function parseJson(text: Buffer, path: string): Readonly<Record<string, unknown>
     throw new UsageError(`config file ${path} must hold a JSON object`);
   }
   return value;
+}
+
+function isOfType(type: TypeName, value: unknown): boolean {
+  if (type === "object") return isObject(value);
+  if (type === "size") return typeof value === "number" || typeof value === "string";
+  return typeof value === type;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

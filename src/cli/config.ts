@@ -10,8 +10,8 @@ import {
   type ConnectionOptions,
   type ConnectionSettings,
   connectionSettingsOf,
+  parseWait,
 } from "./connection-settings.ts";
-import { parseDuration } from "./duration.ts";
 import { type LogSettings, logSettingsOf } from "./logger.ts";
 import { type StoreOptions, type StoreSettings, storeSettingsOf } from "./store-settings.ts";
 import { type TelemetrySettings, telemetrySettingsOf } from "./telemetry-settings.ts";
@@ -83,7 +83,7 @@ export function settingsOf(options: ServeOptions): Settings {
       },
       process.env,
     ),
-    drainTimeoutMs: parseDuration(given.drainTimeout ?? "10s"),
+    drainTimeoutMs: parseWait("--drain-timeout", given.drainTimeout ?? "10s"),
   };
 }
 

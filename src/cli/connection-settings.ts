@@ -62,6 +62,14 @@ function parseTimer(option: string, text: string): number {
   throw new UsageError(`${option} must be longer than nothing, and no longer than 24 days`);
 }
 
+/** The milliseconds of a duration that a timer can wait; 0 too. Fails with a {@link UsageError}, which names the option. */
+export function parseWait(option: string, text: string): number {
+  const ms = parseDuration(text);
+  // A timer that is to wait longer does not wait at all.
+  if (ms <= MAX_TIMER_MS) return ms;
+  throw new UsageError(`${option} must be no longer than 24 days`);
+}
+
 /** A duration, or `off`. */
 function parseLimit(option: string, text: string): number {
   return text === "off" ? Number.POSITIVE_INFINITY : parseTimer(option, text);

@@ -45,15 +45,17 @@ describe("settings of connections", () => {
     const config = file("all", {
       maxConnections: 9,
       maxConnectionAge: "1h",
-      maxBufferedBytes: 1_000_000,
+      maxBufferedBytes: "1MiB",
       cors: { origins: ["https://a.example"] },
       startTimeout: "0s",
     });
     expect(settingsOf({ config })).toMatchObject({
-      connections: { maxConnections: 9, maxAgeMs: 3_600_000, maxBufferedBytes: 1_000_000 },
+      connections: { maxConnections: 9, maxAgeMs: 3_600_000, maxBufferedBytes: 1_048_576 },
       cors: { origins: ["https://a.example"] },
       startTimeoutMs: 0,
     });
+    const bytes = file("bytes", { maxBufferedBytes: 1_000_000 });
+    expect(settingsOf({ config: bytes })).toMatchObject({ connections: { maxBufferedBytes: 1_000_000 } });
     expect(settingsOf({ config, maxConnections: "3", corsOrigin: "https://b.example" })).toMatchObject({
       connections: { maxConnections: 3, maxAgeMs: 3_600_000 },
       cors: { origins: ["https://b.example"] },
@@ -71,6 +73,13 @@ describe("settings of connections", () => {
     [{ corsOrigin: "*" }, /every origin that may call must be named/],
     [{ corsOrigin: "https://a.example/" }, /is no origin: expected one as browsers write it/],
     [{ corsOrigin: "" }, /"" is no origin/],
+    [{ config: file("bytes of half", { maxBufferedBytes: "1.5GiB" }) }, /--max-buffered-bytes must be/],
+    [
+      { config: file("many", { maxBufferedBytes: ["1"] }) },
+      /"maxBufferedBytes" must be a number or a string/,
+    ],
+    [{ drainTimeout: "25d" }, /--drain-timeout must be no longer than 24 days/],
+    [{ config: file("drain", { drainTimeout: "600h" }) }, /--drain-timeout must be no longer than 24 days/],
     [{ config: file("half", { maxConnections: 1.5 }) }, /--max-connections must be a whole number/],
     [{ config: file("text", { maxConnections: "9" }) }, /"maxConnections" must be a number/],
     [{ config: file("other", { cors: { origins: [], headers: [] } }) }, /no setting of cors "headers"/],
@@ -78,6 +87,11 @@ describe("settings of connections", () => {
   ])("%o is refused", (options, message) => {
     expect(() => settingsOf(options)).toThrow(message);
   });
+});
+
+test("calls get no time at the end, or as much as a timer can wait", () => {
+  expect(settingsOf({ drainTimeout: "0s" }).drainTimeoutMs).toBe(0);
+  expect(settingsOf({ drainTimeout: "24d" }).drainTimeoutMs).toBe(24 * 86_400_000);
 });
 
 test("an origin can be named again and again, and a wrong one ends the program", async () => {
