@@ -84,7 +84,10 @@ export interface FailedCheck {
 
 /** What an error carries beside its message. */
 export interface ErrorFacts {
-  /** Facts by name, for programs: `path`, `field`, `limit`, `actual`, `oldest_revision`, `current_revision`. */
+  /**
+   * Facts by name, for programs: `path`, `field`, `limit`, `actual`, `key`, `key_id`, `oldest_revision`, `current_revision`,
+   * `retry_after_ms`, `failed_checks`, `session_id`, `revision`, `action`; and `line`, of an import.
+   */
   readonly metadata?: Readonly<Record<string, string>>;
   /** Every check that did not hold. */
   readonly failedChecks?: readonly FailedCheck[];

@@ -560,8 +560,11 @@ export type ErrorDetail = Message<"agenterra.state.v1.ErrorDetail"> & {
   reason: ErrorReason;
 
   /**
-   * Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual",
-   * "oldest_revision" (HISTORY_COMPACTED), "current_revision" (FUTURE_REVISION).
+   * Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual", "key"
+   * (VALUE_TYPE_MISMATCH, VALUE_UNREADABLE), "key_id" (VALUE_UNREADABLE), "oldest_revision" (HISTORY_COMPACTED),
+   * "current_revision" (FUTURE_REVISION), "retry_after_ms" (RATE_LIMITED), "failed_checks" (REVISION_MISMATCH: how many there
+   * were, where they are not all below), "session_id" and "revision" (SESSION_TOO_LARGE in a listing and in a watch), "action"
+   * (PERMISSION_DENIED: what was not allowed).
    *
    * @generated from field: map<string, string> metadata = 2;
    */
@@ -916,7 +919,8 @@ export const ErrorReason = {
   TOO_MANY_ENTRIES: 17,
 
   /**
-   * RESOURCE_EXHAUSTED: the caller asks too fast.
+   * RESOURCE_EXHAUSTED: the caller asks too fast or has too much open at once, or the server holds as many bytes for callers
+   * as it may. Retry with backoff, not before metadata "retry_after_ms" where that is there.
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMITED = 18;
    */
@@ -944,7 +948,7 @@ export const ErrorReason = {
   OUTCOME_UNKNOWN: 21,
 
   /**
-   * UNAVAILABLE: the server is stopping. Retry with backoff, on a new connection.
+   * UNAVAILABLE: the server is stopping, or the connection is as old as the server lets one get. Retry with backoff, on a new connection.
    *
    * @generated from enum value: ERROR_REASON_SHUTTING_DOWN = 22;
    */

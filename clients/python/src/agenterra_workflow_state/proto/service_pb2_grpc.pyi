@@ -64,7 +64,8 @@ class WorkflowStateServiceStub:
     """
     Batch: _grpc.UnaryUnaryMultiCallable[_service_pb2.BatchRequest, _service_pb2.BatchResponse]
     """Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-    a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+    a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+    and where not even its keys have room, the entries.
     """
     Pipeline: _grpc.StreamStreamMultiCallable[_service_pb2.PipelineRequest, _service_pb2.PipelineResponse]
     """Runs batches over one stream: one response for each request, in order."""
@@ -122,7 +123,8 @@ class WorkflowStateServiceAsyncStub(WorkflowStateServiceStub):
     """
     Batch: _aio.UnaryUnaryMultiCallable[_service_pb2.BatchRequest, _service_pb2.BatchResponse]  # type: ignore[assignment]
     """Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-    a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+    a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+    and where not even its keys have room, the entries.
     """
     Pipeline: _aio.StreamStreamMultiCallable[_service_pb2.PipelineRequest, _service_pb2.PipelineResponse]  # type: ignore[assignment]
     """Runs batches over one stream: one response for each request, in order."""
@@ -237,7 +239,8 @@ class WorkflowStateServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.BatchResponse, _abc.Awaitable[_service_pb2.BatchResponse]]:
         """Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-        a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+        a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+        and where not even its keys have room, the entries.
         """
 
     @_abc_1.abstractmethod

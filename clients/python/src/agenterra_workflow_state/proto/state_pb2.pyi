@@ -157,7 +157,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_ENTRIES: _ErrorReason.ValueType  # 17
     """RESOURCE_EXHAUSTED: the session would have too many entries."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 18
-    """RESOURCE_EXHAUSTED: the caller asks too fast."""
+    """RESOURCE_EXHAUSTED: the caller asks too fast or has too much open at once, or the server holds as many bytes for callers
+    as it may. Retry with backoff, not before metadata "retry_after_ms" where that is there.
+    """
     ERROR_REASON_STORAGE_FULL: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the store is full."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 20
@@ -165,7 +167,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 21
     """UNAVAILABLE: the write may or may not have happened. Retry with the same request_id."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 22
-    """UNAVAILABLE: the server is stopping. Retry with backoff, on a new connection."""
+    """UNAVAILABLE: the server is stopping, or the connection is as old as the server lets one get. Retry with backoff, on a new connection."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 23
     """UNAUTHENTICATED: who is calling can't be told."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 24
@@ -213,7 +215,9 @@ ERROR_REASON_SESSION_TOO_LARGE: ErrorReason.ValueType  # 16
 ERROR_REASON_TOO_MANY_ENTRIES: ErrorReason.ValueType  # 17
 """RESOURCE_EXHAUSTED: the session would have too many entries."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 18
-"""RESOURCE_EXHAUSTED: the caller asks too fast."""
+"""RESOURCE_EXHAUSTED: the caller asks too fast or has too much open at once, or the server holds as many bytes for callers
+as it may. Retry with backoff, not before metadata "retry_after_ms" where that is there.
+"""
 ERROR_REASON_STORAGE_FULL: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the store is full."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 20
@@ -221,7 +225,7 @@ ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 20
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 21
 """UNAVAILABLE: the write may or may not have happened. Retry with the same request_id."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 22
-"""UNAVAILABLE: the server is stopping. Retry with backoff, on a new connection."""
+"""UNAVAILABLE: the server is stopping, or the connection is as old as the server lets one get. Retry with backoff, on a new connection."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 23
 """UNAUTHENTICATED: who is calling can't be told."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 24
@@ -823,8 +827,11 @@ class ErrorDetail(_message.Message):
     """For a person: what was wrong and what to do. Set in Result.error; a failed RPC has it as its status message."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual",
-        "oldest_revision" (HISTORY_COMPACTED), "current_revision" (FUTURE_REVISION).
+        """Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual", "key"
+        (VALUE_TYPE_MISMATCH, VALUE_UNREADABLE), "key_id" (VALUE_UNREADABLE), "oldest_revision" (HISTORY_COMPACTED),
+        "current_revision" (FUTURE_REVISION), "retry_after_ms" (RATE_LIMITED), "failed_checks" (REVISION_MISMATCH: how many there
+        were, where they are not all below), "session_id" and "revision" (SESSION_TOO_LARGE in a listing and in a watch), "action"
+        (PERMISSION_DENIED: what was not allowed).
         """
 
     @_builtins.property

@@ -1491,7 +1491,8 @@ export const WorkflowStateService: GenService<{
   },
   /**
    * Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-   * a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+   * a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+   * and where not even its keys have room, the entries.
    *
    * @generated from rpc agenterra.state.v1.WorkflowStateService.Batch
    */

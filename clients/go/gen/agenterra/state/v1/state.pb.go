@@ -245,7 +245,8 @@ const (
 	ErrorReason_ERROR_REASON_SESSION_TOO_LARGE ErrorReason = 16
 	// RESOURCE_EXHAUSTED: the session would have too many entries.
 	ErrorReason_ERROR_REASON_TOO_MANY_ENTRIES ErrorReason = 17
-	// RESOURCE_EXHAUSTED: the caller asks too fast.
+	// RESOURCE_EXHAUSTED: the caller asks too fast or has too much open at once, or the server holds as many bytes for callers
+	// as it may. Retry with backoff, not before metadata "retry_after_ms" where that is there.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 18
 	// RESOURCE_EXHAUSTED: the store is full.
 	ErrorReason_ERROR_REASON_STORAGE_FULL ErrorReason = 19
@@ -253,7 +254,7 @@ const (
 	ErrorReason_ERROR_REASON_STORE_UNAVAILABLE ErrorReason = 20
 	// UNAVAILABLE: the write may or may not have happened. Retry with the same request_id.
 	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 21
-	// UNAVAILABLE: the server is stopping. Retry with backoff, on a new connection.
+	// UNAVAILABLE: the server is stopping, or the connection is as old as the server lets one get. Retry with backoff, on a new connection.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 22
 	// UNAUTHENTICATED: who is calling can't be told.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 23
@@ -1301,8 +1302,11 @@ type ErrorDetail struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The closed reason.
 	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=agenterra.state.v1.ErrorReason" json:"reason,omitempty"`
-	// Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual",
-	// "oldest_revision" (HISTORY_COMPACTED), "current_revision" (FUTURE_REVISION).
+	// Facts about the failure by name, for programs: "path" (of a refused value), "field", "limit", "actual", "key"
+	// (VALUE_TYPE_MISMATCH, VALUE_UNREADABLE), "key_id" (VALUE_UNREADABLE), "oldest_revision" (HISTORY_COMPACTED),
+	// "current_revision" (FUTURE_REVISION), "retry_after_ms" (RATE_LIMITED), "failed_checks" (REVISION_MISMATCH: how many there
+	// were, where they are not all below), "session_id" and "revision" (SESSION_TOO_LARGE in a listing and in a watch), "action"
+	// (PERMISSION_DENIED: what was not allowed).
 	Metadata map[string]string `protobuf:"bytes,2,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The checks that did not hold (REVISION_MISMATCH): all, or as many as fit into a status; then metadata "failed_checks" says
 	// how many there were.

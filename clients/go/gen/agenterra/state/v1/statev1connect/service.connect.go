@@ -109,7 +109,8 @@ type WorkflowStateServiceClient interface {
 	// Creates the session if it is missing and something is written.
 	Commit(context.Context, *v1.CommitRequest) (*v1.CommitResponse, error)
 	// Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-	// a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+	// a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+	// and where not even its keys have room, the entries.
 	Batch(context.Context, *v1.BatchRequest) (*v1.BatchResponse, error)
 	// Runs batches over one stream: one response for each request, in order.
 	Pipeline(context.Context) (*connect.BidiStreamForClientSimple[v1.PipelineRequest, v1.PipelineResponse], error)
@@ -423,7 +424,8 @@ type WorkflowStateServiceHandler interface {
 	// Creates the session if it is missing and something is written.
 	Commit(context.Context, *v1.CommitRequest) (*v1.CommitResponse, error)
 	// Runs several operations on any sessions, in order. Each is atomic by itself; the batch is not. The answer may be 4 MiB:
-	// a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries.
+	// a read that has no room in it fails with REQUEST_TOO_LARGE, and a write, which is done, loses the values of its entries,
+	// and where not even its keys have room, the entries.
 	Batch(context.Context, *v1.BatchRequest) (*v1.BatchResponse, error)
 	// Runs batches over one stream: one response for each request, in order.
 	Pipeline(context.Context, *connect.BidiStream[v1.PipelineRequest, v1.PipelineResponse]) error
