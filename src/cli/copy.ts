@@ -13,16 +13,20 @@ import {
   withSource,
 } from "./moving-command.ts";
 import { Progress } from "./progress.ts";
+import { UsageError } from "./usage-error.ts";
 
 /** What options and the environment say, as they say it. */
 export interface CopyCommandOptions extends MovingOptions {
-  readonly from: string;
-  readonly to: string;
+  readonly from?: string;
+  readonly to?: string;
 }
 
 /** Copies, and says what came of it. Fails with a usage error, or with a failure if sessions were left out. */
 export async function copy({ from, to, ...options }: CopyCommandOptions): Promise<void> {
-  const settings = movingSettingsOf(options);
+  if (from === undefined)
+    throw new UsageError("name the store to copy from with --from URL or WORKFLOW_STATE_FROM");
+  if (to === undefined) throw new UsageError("name the store to copy to with --to URL or WORKFLOW_STATE_TO");
+  const settings = movingSettingsOf(options, { fileKeys: false });
   const overwrite = options.overwrite === true;
   await withSource(from, "the store to copy from", settings, (source) =>
     withBackend(to, "the store to copy to", settings, (target) =>

@@ -23,7 +23,8 @@ export interface ExportCommandOptions extends MovingOptions {
 
 /** Exports to a file or to stdout. Fails with a usage error, or with a failure if it did not come to its end. */
 export async function exportStore({ output, ...options }: ExportCommandOptions): Promise<void> {
-  const settings = movingSettingsOf(options);
+  // A server's config file is given for its limits: that must not decrypt what it keeps.
+  const settings = movingSettingsOf(options, { fileKeys: false });
   const sessions = await withSource(settings.store, "the store", settings, (backend) =>
     interruptible(async (signal) => {
       const progress = new Progress("exporting");

@@ -22,7 +22,7 @@ export interface ImportCommandOptions extends MovingOptions {
 
 /** Imports from a file or from stdin. Fails with a usage error, or with a failure if sessions were left out. */
 export async function importStore({ input, ...options }: ImportCommandOptions): Promise<void> {
-  const settings = movingSettingsOf(options);
+  const settings = movingSettingsOf(options, { fileKeys: true });
   const { limits, encryption } = settings;
   const overwrite = options.overwrite === true;
   const file = input === undefined ? undefined : await openFile(input);

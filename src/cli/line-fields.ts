@@ -67,6 +67,18 @@ export class Fields {
     return this.has(name) ? this.integer(name, least) : undefined;
   }
 
+  /** A point in time, in milliseconds since 1970, no later than `latest`. */
+  time(name: string, latest: number): number {
+    const value = this.any(name);
+    if (Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= latest)
+      return value as number;
+    throw this.wrong(name, `must be a whole number from 0 to ${latest}`);
+  }
+
+  optionalTime(name: string, latest: number): number | undefined {
+    return this.has(name) ? this.time(name, latest) : undefined;
+  }
+
   text(name: string): string {
     const value = this.any(name);
     if (typeof value === "string" && value.isWellFormed()) return value;

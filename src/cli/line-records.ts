@@ -4,7 +4,14 @@ import type { EventKind, Limits } from "../store.ts";
 import type { SessionKey, StoredRecord } from "../stores/backend.ts";
 import { sealedBytes } from "../stores/keyring.ts";
 import type { Metadata } from "../stores/metadata.ts";
-import { checkCommit, checkKey, checkSessionId, MAX_REQUEST_ID_BYTES, utf8Length } from "../validate.ts";
+import {
+  checkCommit,
+  checkKey,
+  checkSessionId,
+  MAX_REQUEST_ID_BYTES,
+  MAX_TTL_MS,
+  utf8Length,
+} from "../validate.ts";
 import { encodeValue } from "../value.ts";
 import { atLine, Fields, type Line, wrongLine } from "./line-fields.ts";
 import { FORMAT, VERSION } from "./record-lines.ts";
@@ -31,6 +38,11 @@ export interface ValueRules {
   /** The bytes to keep of a value that was exported encrypted. */
   readonly keep: ValueChange;
 }
+
+/** The last moment that a message can say, 9999-12-31T23:59:59.999Z: a later one would fail every answer it is in. */
+const LATEST = 253_402_300_799_999;
+/** The last moment of a write. What is written next is no earlier, and the longest ttl must end by {@link LATEST}. */
+const LATEST_WRITE = LATEST - MAX_TTL_MS;
 
 const KINDS: ReadonlySet<string> = new Set<EventKind>([
   "COMMITTED",
@@ -100,8 +112,8 @@ function sessionOf(fields: Fields, limits: Limits): Said {
     oldest: fields.integer("oldest", 1),
     expiredRevision: fields.integer("expiredRevision", 0),
     metadataRevision: fields.integer("metadataRevision", 0),
-    updateTime: fields.integer("updateTime", 0),
-    activeTime: fields.integer("activeTime", 0),
+    updateTime: fields.time("updateTime", LATEST_WRITE),
+    activeTime: fields.time("activeTime", LATEST_WRITE),
     metadata: fields.has("metadata") ? metadataOf(fields.object("metadata"), limits) : undefined,
     // Whoever keeps the session counts them.
     entries: 0,
@@ -117,7 +129,7 @@ function sessionOf(fields: Fields, limits: Limits): Said {
 }
 
 function metadataOf(fields: Fields, limits: Limits): Metadata {
-  const createTime = fields.integer("createTime", 0);
+  const createTime = fields.time("createTime", LATEST_WRITE);
   const workflowId = fields.optionalText("workflowId");
   const userId = fields.optionalText("userId");
   const labels = fields.any("labels") as Metadata["labels"];
@@ -126,7 +138,7 @@ function metadataOf(fields: Fields, limits: Limits): Metadata {
   // As strict as a commit that would write them.
   checkCommit({ sessionId: "-", metadata: { workflowId, userId, labels, idleTtlMs } }, limits);
   const forkedFrom = fields.has("forkedFrom") ? forkOf(fields.object("forkedFrom"), limits) : undefined;
-  const expireTime = fields.optionalInteger("expireTime", 0);
+  const expireTime = fields.optionalTime("expireTime", LATEST);
   fields.end();
   return { createTime, workflowId, userId, labels, forkedFrom, expireTime, idleTtlMs };
 }
@@ -143,8 +155,8 @@ function versionOf(fields: Fields, session: SessionKey, { limits, seal, keep }: 
   const key = fields.text("key");
   checkKey(key, limits);
   const revision = fields.integer("revision", 1);
-  const updateTime = fields.integer("updateTime", 0);
-  const expireTime = fields.optionalInteger("expireTime", 0);
+  const updateTime = fields.time("updateTime", LATEST_WRITE);
+  const expireTime = fields.optionalTime("expireTime", LATEST);
   const ended = fields.optionalInteger("ended", revision + 1);
   const value = fields.has("sealed")
     ? keep(
@@ -168,8 +180,8 @@ function eventOf(fields: Fields, limits: Limits): Piece {
   const revision = fields.integer("revision", 1);
   const kind = fields.text("kind");
   if (!KINDS.has(kind)) throw fields.wrong("kind", "must be a kind of event");
-  const time = fields.integer("time", 0);
-  const expireTime = fields.optionalInteger("expireTime", 0);
+  const time = fields.time("time", LATEST_WRITE);
+  const expireTime = fields.optionalTime("expireTime", LATEST);
   const requestId = fields.has("requestId") ? requestIdOf(fields) : undefined;
   const ended = fields.flag("ended");
   const metadata = metadataOf(fields.object("metadata"), limits);
@@ -201,11 +213,11 @@ function requestOf(fields: Fields): Piece {
   return {
     kind: "request",
     requestId: requestIdOf(fields),
-    time: fields.integer("time", 0),
+    time: fields.time("time", LATEST_WRITE),
     fingerprint,
     kept: fields.has("kept") ? fields.bytes("kept") : undefined,
     revision: fields.integer("revision", 0),
-    updateTime: fields.optionalInteger("updateTime", 0),
+    updateTime: fields.optionalTime("updateTime", LATEST_WRITE),
     wrote,
   };
 }

@@ -31,10 +31,20 @@ export interface MovingSettings {
   readonly encryption: Keyring | undefined;
 }
 
+/** What a command does with the keys that a config file names. */
+interface FileKeys {
+  /** Whether it encrypts with them. Without, only keys that the caller gives count, and the file's are not even read. */
+  readonly fileKeys: boolean;
+}
+
 /** Puts the settings together. Fails with a {@link UsageError}. */
-export function movingSettingsOf({ config, ...options }: MovingOptions): MovingSettings {
-  const file = config === undefined ? {} : readConfig(config);
-  const { limits, retention, encryption } = storeSettingsOf(options, file);
+export function movingSettingsOf(
+  { config, ...options }: MovingOptions,
+  { fileKeys }: FileKeys,
+): MovingSettings {
+  const { encryptionKeys, ...file } = config === undefined ? {} : readConfig(config);
+  const keys = fileKeys && encryptionKeys !== undefined ? { encryptionKeys } : {};
+  const { limits, retention, encryption } = storeSettingsOf(options, { ...file, ...keys });
   return {
     store: options.store ?? file.store,
     limits: { ...DEFAULT_LIMITS, ...limits },

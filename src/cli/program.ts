@@ -150,8 +150,8 @@ function addServe(commands: Command): void {
 
 /** The commands that move what a store keeps; loaded only when they run. */
 function addMoving(commands: Command): void {
-  const config = (): Option =>
-    option("--config <file>", "the server's config file, for its limits and retention");
+  const config = (what: string): Option =>
+    option("--config <file>", `the server's config file, for its ${what}`);
   const store = (): Option => option("--store <url>", "the store: sqlite:, postgres: or redis:");
   const keys = (what: string): Option => option("--encryption-keys <file>", what);
   const overwrite = (): Option =>
@@ -159,10 +159,10 @@ function addMoving(commands: Command): void {
   commands
     .command("copy")
     .description("Copy every session from one store to another, with its history. Run again, it goes on.")
-    .addOption(new Option("--from <url>", "the store to copy from").makeOptionMandatory())
-    .addOption(new Option("--to <url>", "the store to copy to").makeOptionMandatory())
+    .addOption(option("--from <url>", "the store to copy from"))
+    .addOption(option("--to <url>", "the store to copy to"))
     .addOption(overwrite())
-    .addOption(config())
+    .addOption(config("limits and retention"))
     .action(async (_, command: Command) => {
       const { copy } = await import("./copy.ts");
       await copy(optionsOf<CopyCommandOptions>(command));
@@ -173,7 +173,7 @@ function addMoving(commands: Command): void {
     .addOption(store())
     .addOption(new Option("--output <file>", "where to write (default: stdout)"))
     .addOption(keys("decrypt values with these keys; without, encrypted ones are written as they are"))
-    .addOption(config())
+    .addOption(config("store, limits and retention; not for its keys"))
     .action(async (_, command: Command) => {
       const { exportStore } = await import("./export.ts");
       await exportStore(optionsOf<ExportCommandOptions>(command));
@@ -185,7 +185,7 @@ function addMoving(commands: Command): void {
     .addOption(new Option("--input <file>", "what to read (default: stdin)"))
     .addOption(keys("encrypt values with the first of these keys"))
     .addOption(overwrite())
-    .addOption(config())
+    .addOption(config("store, limits, retention and keys"))
     .action(async (_, command: Command) => {
       const { importStore } = await import("./import.ts");
       await importStore(optionsOf<ImportCommandOptions>(command));
@@ -197,7 +197,7 @@ function addMoving(commands: Command): void {
     )
     .addOption(store())
     .addOption(keys("the keys, the new one first"))
-    .addOption(config())
+    .addOption(config("store, limits, retention and keys"))
     .action(async (_, command: Command) => {
       const { rotate } = await import("./rotate-keys.ts");
       await rotate(optionsOf<MovingOptions>(command));
