@@ -48,7 +48,7 @@ test("the metrics of the page are those that its command serves, with the labels
 });
 
 test("the page's program passes the type checker and runs", async () => {
-  const { folder, programs, remove } = writePrograms([PAGE], "");
+  const { folder, programs, remove } = writePrograms([PAGE], {});
   try {
     const { stdout } = await runNode(join(ROOT, "node_modules/typescript/bin/tsc"), "-p", folder);
     expect(stdout).toBe("");

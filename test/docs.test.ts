@@ -1,22 +1,27 @@
 /** The documentation, held to what the code does: its examples are run, its tables compared. */
+import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
+import { settingsOf } from "../src/cli/config.ts";
+import { CONFIG_TYPES } from "../src/cli/config-file.ts";
 import { CODE_OF_REASON } from "../src/errors.ts";
 import { type RunningServer, startServer } from "../src/server.ts";
 import { DEFAULT_LIMITS } from "../src/store.ts";
 import { type MemoryStore, memoryStore } from "../src/stores/memory.ts";
 import { runExamples, settled } from "./support/api-examples.ts";
-import { DOC_URL, type DocPrograms, writePrograms } from "./support/doc-programs.ts";
+import { DOC_CA, DOC_SECURE_URL, DOC_URL, type DocPrograms, writePrograms } from "./support/doc-programs.ts";
 import { blocksOf, PAGES, pageText, ROOT, tableRows } from "./support/markdown.ts";
 import { ended, runNode, start } from "./support/run-node.ts";
+import { selfSigned } from "./support/self-signed.ts";
 
 const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Readonly<
   Record<"scripts" | "bin" | "dependencies" | "devDependencies", Readonly<Record<string, string>>>
 >;
 
+const folder = mkdtempSync(join(tmpdir(), "workflow-state-docs-"));
 let store: MemoryStore;
 let server: RunningServer;
 
@@ -28,6 +33,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await server.close({ now: true });
   await store.close();
+  rmSync(folder, { recursive: true });
 });
 
 describe("docs/api.md", () => {
@@ -59,12 +65,29 @@ describe("docs/api.md", () => {
 
 describe("the TypeScript of the pages", () => {
   let docs: DocPrograms;
+  let secured: RunningServer;
+  /** What the programs are called with in place of secrets of their own. */
+  const env = { WORKFLOW_STATE_KEY: "a-key-of-a-caller" };
+  const ca = join(folder, "ca.pem");
 
-  beforeAll(() => {
-    docs = writePrograms(["README.md", "docs/typescript.md"], server.url);
+  beforeAll(async () => {
+    const tls = selfSigned();
+    writeFileSync(ca, tls.cert);
+    const sha256 = createHash("sha256").update(env.WORKFLOW_STATE_KEY).digest("hex");
+    const keys = [{ sha256, principal: "docs", namespaces: ["team-a", "team-b"] }];
+    const grants = [{ principal: "docs", action: "write", namespace: "team-a" }] as const;
+    secured = await startServer({ store, listen: { port: 0 }, tls, auth: { keys, grants } });
+    docs = writePrograms(["README.md", "docs/typescript.md"], {
+      [DOC_URL]: server.url,
+      [DOC_SECURE_URL]: secured.url,
+      [DOC_CA]: ca.replaceAll("\\", "/"),
+    });
   });
 
-  afterAll(() => docs.remove());
+  afterAll(async () => {
+    docs.remove();
+    await secured.close({ now: true });
+  });
 
   it("passes the type checker", async () => {
     const tsc = join(ROOT, "node_modules/typescript/bin/tsc");
@@ -76,7 +99,7 @@ describe("the TypeScript of the pages", () => {
   it("prints what the pages say", async () => {
     expect(docs.programs.length).toBeGreaterThan(3);
     for (const { at, file, prints } of docs.programs) {
-      const { status, stdout, stderr } = await runNode(file);
+      const { status, stdout, stderr } = await ended(start(process.execPath, [file], env));
       expect(stderr, at).toBe("");
       expect(status, at).toBe(0);
       expect(prints.length, at).toBeGreaterThan(0);
@@ -134,6 +157,13 @@ describe("the commands of the pages", () => {
     "npm run sample:race": () => expect(args("sample:race")).toEqual(["samples/race.ts"]),
     "npx node samples/grpc-js-client.ts": () =>
       expect(existsSync(join(ROOT, "samples/grpc-js-client.ts"))).toBe(true),
+    "npm run test:long": () => expect(scripts["test:long"]).toContain(` ${scripts["test"]} `),
+    "npm run durability:check -- FILE": inCi('npm run durability:check -- --all "$results"\n'),
+    "npx node scripts/durability-table.ts FILE": () =>
+      expect(args("durability:check")).toEqual(["scripts/durability-table.ts", "--check"]),
+    "npm run security:check -- FILE": inCi('npm run security:check -- "$results"\n'),
+    "npx node scripts/security-table.ts FILE": () =>
+      expect(args("security:check")).toEqual(["scripts/security-table.ts", "--check"]),
     "npm run coverage": () => expect(scripts["coverage"]).toBe(`${scripts["test"]} --coverage`),
     "npm run lint": inCi("npm run lint\n"),
     "npm run format": () =>
@@ -158,6 +188,7 @@ describe("the commands of the pages", () => {
   // Pages whose commands tests of their own run: test/docs-*.test.ts.
   const elsewhere = [
     "docs/stores.md",
+    "docs/encryption.md",
     "docs/authentication.md",
     "docs/observability.md",
     "docs/operations.md",
@@ -232,6 +263,31 @@ describe("the tables", () => {
     expect(said.map((cells) => cells.slice(0, 2).map(unquoted)).sort()).toEqual(
       options.map(([, option, variable]) => [option, variable]).sort(),
     );
+  });
+
+  it("of operations.md have every member of the config file with its type, and examples that it can hold", () => {
+    const rows = tableRows("docs/operations.md").map((cells) => cells.map(unquoted));
+    const types = { string: "string", number: "number", boolean: "boolean", object: "object" };
+    const named = { ...types, size: "number or string" };
+    expect(Object.fromEntries(rows.map(([member = "", type]) => [member, type]))).toEqual(
+      Object.fromEntries(Object.entries(CONFIG_TYPES).map(([member, type]) => [member, named[type]])),
+    );
+    const config = Object.fromEntries(
+      rows.map(([member = "", , example = ""]) => [member, JSON.parse(example) as unknown]),
+    );
+    const path = join(folder, "config.json");
+    writeFileSync(path, JSON.stringify(config));
+    const { key, cert } = selfSigned();
+    const files = { "tls.key": key, "tls.crt": cert, "clients.crt": cert, keys: `2026:${"A".repeat(43)}=` };
+    for (const [name, text] of Object.entries(files))
+      writeFileSync(join(folder, name), text, { mode: 0o600 });
+    expect(settingsOf({ config: path })).toMatchObject({
+      connections: { maxBufferedBytes: 256 << 20 },
+      perPrincipal: config["perPrincipal"],
+      limits: config["limits"],
+      retention: config["retention"],
+      memory: config["memory"],
+    });
   });
 
   it("of CONTRIBUTING.md have a reason for every dependency", () => {

@@ -22,16 +22,20 @@ export interface DocPrograms {
 /** What stands for a service in the pages. */
 export const DOC_URL = "http://127.0.0.1:7410";
 
-/** Writes the programs of pages, against a service at `url`. */
-export function writePrograms(pages: readonly string[], url: string): DocPrograms {
+/** What stands in the pages for a service that asks who is calling, and for the certificate by which it is known. */
+export const DOC_SECURE_URL = "https://state.example.org";
+export const DOC_CA = "ca.pem";
+
+/** Writes the programs of pages. @param real what takes the place of which text of the pages: the URL of a service */
+export function writePrograms(pages: readonly string[], real: Readonly<Record<string, string>>): DocPrograms {
   const folder = mkdtempSync(join(tmpdir(), "workflow-state-docs-"));
   const sources = sourcesByName(folder);
   const programs: DocProgram[] = [];
   for (const blocks of pages.flatMap(programsOf)) {
     const file = join(folder, `program-${programs.length + 1}.ts`);
     const text = blocks.map((block) => block.text).join("\n");
-    const code = text
-      .replaceAll(DOC_URL, url)
+    const code = Object.entries(real)
+      .reduce((written, [shown, its]) => written.replaceAll(shown, its), text)
       .replace(/(?<=from ")@agenterra\/[\w/-]+(?=")/g, (name) => sources.get(name) ?? name);
     writeFileSync(file, code);
     programs.push({ at: blocks[0]?.at ?? "", file, prints: text.split("\n").flatMap(printed) });
