@@ -46,3 +46,10 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   pageSize: 1_000,
   streamsPerConnection: 100,
 });
+
+/** No limits: for what is only looked at here, as the store says whether it is too large, and for what it has accepted. */
+export const UNBOUNDED: Limits = Object.freeze(
+  Object.fromEntries(
+    Object.keys(DEFAULT_LIMITS).map((name) => [name, Number.POSITIVE_INFINITY]),
+  ) as unknown as Limits,
+);

@@ -2,6 +2,7 @@
  * One session with typed keys, over any store: each key has a schema (Standard Schema: zod, valibot, arktype), and what
  * doesn't fit its schema is neither written nor returned.
  */
+import { UNBOUNDED } from "./limits.ts";
 import { CheckedDraft, misfit, schemaOf } from "./session-draft.ts";
 import type {
   InputOf,
@@ -21,21 +22,19 @@ import type {
   TypedWriteOptions,
   ValueOf,
 } from "./session-types.ts";
-import {
-  type CallOptions,
-  type Change,
-  DEFAULT_LIMITS,
-  type DeleteStateResponse,
-  type EncodedForm,
-  type Entry,
-  type GetStateRequest,
-  type JsonValue,
-  type Limits,
-  type SetStateRequest,
-  type UpdateOptions,
-  type WatchMessage,
-  type WatchSessionRequest,
-  type WorkflowStateStore,
+import type {
+  CallOptions,
+  Change,
+  DeleteStateResponse,
+  EncodedForm,
+  Entry,
+  GetStateRequest,
+  JsonValue,
+  SetStateRequest,
+  UpdateOptions,
+  WatchMessage,
+  WatchSessionRequest,
+  WorkflowStateStore,
 } from "./store.ts";
 import { compute } from "./stores/computed.ts";
 import { define, encodeAt, toChange } from "./stores/json-form.ts";
@@ -43,11 +42,6 @@ import { mapIterable } from "./stores/map-iterable.ts";
 import { decodeValue } from "./value.ts";
 
 export type * from "./session-types.ts";
-
-/** What is computed here only to look at: whether it is too large the store says. */
-const UNBOUNDED = Object.fromEntries(
-  Object.keys(DEFAULT_LIMITS).map((name) => [name, Number.POSITIVE_INFINITY]),
-) as unknown as Limits;
 
 /**
  * A session of a store, with typed keys. Nothing is read or written until a method is called.

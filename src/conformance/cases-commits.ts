@@ -1,10 +1,11 @@
 /** Cases: checks and changes of a commit, all or nothing. */
-import type { Change, JsonValue } from "../store.ts";
+import type { Change, JsonValue, WorkflowStateStore } from "../store.ts";
 import {
   type ConformanceCase,
   expectDefined,
   expectEqual,
   expectReason,
+  expectTrue,
   newId,
   storeCase,
 } from "./harness.ts";
@@ -287,6 +288,39 @@ export const commitCases: readonly ConformanceCase[] = [
     expectEqual(await append([12]), [9, 10, 11, 12], "absent: all");
     expectEqual(await append([], 1), [12], "nothing added, and cut");
   }),
+
+  storeCase(
+    "a key that is gone after a commit has the commit's revision and time",
+    async (store, { clock }) => {
+      const sessionId = newId();
+      const remove = (...keys: string[]): ReturnType<WorkflowStateStore["commit"]> =>
+        store.commit(sessionId, { changes: keys.map((key) => ({ kind: "delete", key })) });
+      const begun = clock.now();
+      const nothing = await remove("a");
+      const { updateTime = 0, ...rest } = nothing.entries[0] ?? {};
+      expectEqual(nothing.revision, 0, "there is no session");
+      expectEqual(rest, { key: "a", revision: 0 }, "a key of no session");
+      expectTrue(Number(updateTime) > 0, "it is gone since a time");
+      await store.saveSession({ sessionId, state: { a: 1, b: 1 } });
+      await remove("a");
+      const change = { kind: "increment", key: "n", delta: 1 } as const;
+      const keys = ["a", "b", "never"].map((key) => ({ kind: "delete", key }) as const);
+      const written = await store.commit(sessionId, { changes: [...keys, change] });
+      const gone = { revision: written.revision, updateTime: written.updateTime };
+      expectEqual(
+        written.entries.slice(0, 3),
+        keys.map(({ key }) => ({ key, ...gone })),
+        "keys removed by it, by another, and never there",
+      );
+      expectTrue(Number(written.updateTime) >= begun, "the time is the store's");
+      await clock.advance(5);
+      expectEqual(
+        (await remove("a", "never")).entries,
+        ["a", "never"].map((key) => ({ key, ...gone })),
+        "where nothing was written, the session's last ones",
+      );
+    },
+  ),
 
   storeCase("a merge is a JSON Merge Patch", async (store) => {
     // The vectors of RFC 7396, appendix A, less those whose target is no object.

@@ -230,10 +230,13 @@ function givenBy(change: Change<EncodedForm>, limits: Limits): KeptEntry {
     : gone;
 }
 
-/** The entry as it is after the commit; of one that is gone: since when, at the latest. */
+/**
+ * The entry as it is after the commit; of one that is gone: since when, at the latest. Where there is no session, the backend
+ * tells no time, as nothing was written: it is gone now.
+ */
 function entryAfter(
   { key, value, ttlMs, expireTime }: Pick<KeptEntry, "key" | "value" | "ttlMs" | "expireTime">,
-  { revision, updateTime = 0 }: Answer,
+  { revision, updateTime = Date.now() }: Answer,
 ): Entry<EncodedForm> {
   const expires = value === undefined ? undefined : ttlMs ? updateTime + ttlMs : expireTime;
   return { key, value, revision, updateTime, expireTime: expires };

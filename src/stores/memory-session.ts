@@ -8,6 +8,7 @@
 import TinyQueue from "tinyqueue";
 import type { EncodedForm, Entry, Event, EventKind, Session } from "../store.ts";
 import { absentRevision, compacted, cursorAfter, isUnknown, type Kept, placeOf } from "./history.ts";
+import { bytesBeside } from "./memory-metadata.ts";
 import type { Namespace } from "./memory-namespace.ts";
 import { deadline, type Metadata, type Moment, NOBODY, sessionOf } from "./metadata.ts";
 import { SortedKeys } from "./order.ts";
@@ -52,7 +53,7 @@ interface LogRecord {
   readonly moment: Moment;
 }
 
-/** What the store counts: bytes are keys and encoded values in state and history, with an estimate of what holds them. */
+/** What the store counts: bytes are keys, encoded values and metadata in state and history, with an estimate of what holds them. */
 export interface Usage {
   sessions: number;
   entries: number;
@@ -61,8 +62,8 @@ export interface Usage {
 
 /** Bytes that a session, a version and a log record take in the heap beside keys and values, as measured on Node 26. */
 const SESSION_BYTES = 750;
-const VERSION_BYTES = 350;
-const RECORD_BYTES = 350;
+export const VERSION_BYTES = 350;
+export const RECORD_BYTES = 350;
 
 const NOTHING: readonly Version[] = [];
 
@@ -183,6 +184,9 @@ export class SessionRecord implements Kept {
     else if (metadata === undefined) this.expiredRevision = revision;
     if (metadata === undefined) this.#usage.sessions -= this.metadata === undefined ? 0 : 1;
     else if (this.metadata === undefined) this.#usage.sessions += 1;
+    this.#usage.bytes += bytesBeside(this.metadata, metadata);
+    // Where the log doesn't hold what was before, nothing does from now on.
+    if (this.logLength === 0) this.#usage.bytes -= bytesBeside(metadata, this.metadata);
     this.metadata = metadata;
 
     const versions: Version[] = [];
@@ -257,11 +261,6 @@ export class SessionRecord implements Kept {
     const place = placeOf(this, revision);
     if (place !== "past") return place === "now" ? this.now : NOBODY;
     return (this.#log[this.#head + revision - this.oldest] as LogRecord).moment;
-  }
-
-  /** What is left of a key that was removed, while history keeps it. */
-  tombstone(key: string): Version | undefined {
-    return this.#gone?.get(key);
   }
 
   /** Whether the commit of a kept revision left no session. */
@@ -342,7 +341,9 @@ export class SessionRecord implements Kept {
   #dropOldest(): void {
     const record = this.#log[this.#head] as LogRecord;
     this.#log[this.#head++] = undefined;
-    this.#usage.bytes -= RECORD_BYTES;
+    // The record after it, or the session as it is, holds the same metadata unless a commit changed it.
+    const after = this.logLength === 0 ? this.metadata : this.#log[this.#head]?.moment.metadata;
+    this.#usage.bytes -= RECORD_BYTES + bytesBeside(after, record.moment.metadata);
     for (const version of record.versions) {
       // What stood before this version was readable at older revisions only. It is the last of its chain, as all
       // versions older than that went when their own commits were dropped.

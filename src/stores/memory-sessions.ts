@@ -3,8 +3,9 @@ import TinyQueue from "tinyqueue";
 import { WorkflowStateError } from "../errors.ts";
 import type { CallContext, EventKind } from "../store.ts";
 import { storeIsClosed } from "./failures.ts";
+import { bytesBeside } from "./memory-metadata.ts";
 import { Namespace } from "./memory-namespace.ts";
-import { SessionRecord, type Usage } from "./memory-session.ts";
+import { RECORD_BYTES, SessionRecord, sessionBytes, type Usage, VERSION_BYTES } from "./memory-session.ts";
 import type { Metadata } from "./metadata.ts";
 import { RequestLog } from "./request-log.ts";
 import type { KeyWrite } from "./staging.ts";
@@ -16,6 +17,8 @@ const REQUESTS_KEPT = 1_000_000;
 const SWEEP_SLICE = 1_000;
 /** The longest and the shortest wait of the sweeper's timer. */
 const TIMER_MS = { most: 60_000, least: 10 };
+/** How many items that no longer count may wait beside as many as counted when the queue was gone through last. */
+const COMPACT_MARGIN = 100_000;
 /** A read may not see what is past its time, so a turn of the sweeper that is late is only a late event. */
 interface Due {
   readonly at: number;
@@ -44,6 +47,8 @@ export class Sessions {
   readonly #namespaces: Map<string, Namespace> = new Map();
   /** When to look at which session: an item counts only while it is that session's `nextDue`. */
   #due: TinyQueue<Due> = new TinyQueue<Due>([], byTime);
+  /** With more items than this the queue is gone through for those that no longer count. */
+  #compactAt = COMPACT_MARGIN;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt: number = Number.POSITIVE_INFINITY;
   /** Commits so far: the order of last writes. */
@@ -99,7 +104,7 @@ export class Sessions {
     requestId: string | undefined,
   ): void {
     const { namespace } = record;
-    if (kind !== "DELETED" && kind !== "EXPIRED") this.#checkRoom(writes);
+    if (kind !== "DELETED" && kind !== "EXPIRED") this.#checkRoom(record, writes, metadata);
     namespace.add(record);
     const before = record.metadata;
     record.write(
@@ -137,6 +142,11 @@ export class Sessions {
   /** Expires and forgets what is due now. */
   sweep(): void {
     this.#tick();
+    this.#sweepDue();
+  }
+
+  /** Moves no clock: a write that makes room must not see what expires after it has read. */
+  #sweepDue(): void {
     this.requests.forgetUntil(this.time);
     for (let left = SWEEP_SLICE; left > 0; left--) {
       const next = this.#due.peek();
@@ -165,11 +175,20 @@ export class Sessions {
     if (now > this.time) this.time = now;
   }
 
-  #checkRoom(writes: readonly KeyWrite[]): void {
-    let growth = 0;
-    for (const { key, value } of writes) growth += value === undefined ? 0 : key.length + value.length;
-    if (this.usage.bytes + growth > this.#options.maxBytes) this.sweep();
-    if (growth > 0 && this.usage.bytes + growth > this.#options.maxBytes) {
+  #checkRoom(record: SessionRecord, writes: readonly KeyWrite[], metadata: Metadata | undefined): void {
+    const texts = bytesBeside(record.metadata, metadata);
+    let growth = RECORD_BYTES + texts;
+    let removesOnly = texts === 0;
+    for (const { key, value } of writes) {
+      if (value === undefined) continue;
+      removesOnly = false;
+      growth += VERSION_BYTES + key.length + value.length;
+    }
+    if (record.metadata === undefined) growth += sessionBytes(record.sessionId);
+    if (this.usage.bytes + growth <= this.#options.maxBytes) return;
+    this.#sweepDue();
+    // Whoever makes room must be let through.
+    if (!removesOnly && this.usage.bytes + growth > this.#options.maxBytes) {
       throw new WorkflowStateError(
         "STORAGE_FULL",
         `The store holds ${this.usage.bytes} of ${this.#options.maxBytes} bytes with its history: wait until history runs out of age, give sessions a ttl, or raise maxBytes.`,
@@ -198,7 +217,7 @@ export class Sessions {
     record.nextDue = at;
     this.#due.push({ at, record });
     this.#arm(at);
-    if (this.#due.length > 2 * this.usage.sessions + 100_000) this.#compactDue();
+    if (this.#due.length > this.#compactAt) this.#compactDue();
   }
 
   /** Drops the items that no longer count, before sooner and sooner deadlines of the same sessions pile up. */
@@ -207,6 +226,8 @@ export class Sessions {
       this.#due.data.filter((item) => item.at === item.record.nextDue),
       byTime,
     );
+    // All that are left may count, those of ended sessions too: not again before as many have come.
+    this.#compactAt = 2 * this.#due.length + COMPACT_MARGIN;
   }
 
   #forget(record: SessionRecord): void {

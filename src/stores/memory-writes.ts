@@ -309,16 +309,10 @@ function checkSize(record: SessionRecord, writes: readonly KeyWrite[], limits: L
   checkSessionSize(before, { entries, bytes }, limits);
 }
 
-/** A key that a commit named and that is not there after it: removed by it, or absent before. */
+/** A key that a commit named and that is not there after it: since when, at the latest. */
 function deletedEntry(record: SessionRecord, key: string, time: number): Entry<EncodedForm> {
-  const tombstone = record.tombstone(key);
-  return {
-    key,
-    value: undefined,
-    revision: tombstone?.revision ?? 0,
-    updateTime: tombstone?.updateTime ?? time,
-    expireTime: undefined,
-  };
+  const updateTime = record.metadata === undefined ? time : record.updateTime;
+  return { key, value: undefined, revision: record.currentRevision, updateTime, expireTime: undefined };
 }
 
 function keepAll<Answer>(answer: Answer): { kept: Answer; valueBytes: number } {

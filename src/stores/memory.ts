@@ -56,7 +56,7 @@ export interface MemoryOptions {
   readonly historyAgeMs?: number | undefined;
   /** How long the answer to a request id is kept. Default: 10 minutes; in all at most 1,000,000 answers are kept. */
   readonly requestRetentionMs?: number | undefined;
-  /** Bytes that the store may hold (see `usage`), beyond which writes fail with STORAGE_FULL. Default: 2 GiB. */
+  /** Bytes that the store may hold (see `usage`), beyond which writes fail with STORAGE_FULL, unless they only remove. Default: 2 GiB. */
   readonly maxBytes?: number | undefined;
   /** After so long without a message a watch of a session gives progress. Default: 10 s. */
   readonly progressIntervalMs?: number | undefined;
@@ -85,7 +85,7 @@ export class MemoryStore implements EncodedStore {
     });
   }
 
-  /** What the store holds now: live sessions and entries, and bytes of all it keeps (state, history, remembered answers). */
+  /** What the store holds now: live sessions and entries, and bytes of all it keeps (state, metadata, history, remembered answers). */
   usage(): Readonly<Usage> {
     return { ...this.#sessions.usage };
   }

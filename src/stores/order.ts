@@ -35,8 +35,8 @@ export class SortedKeys {
   /** Must be called when the map gets a key that it didn't have. */
   added(key: string): void {
     this.#added.push(key);
-    if (this.#added.length > this.#map.size + 64) {
-      // Keys came and went, and nobody listed them: begin anew, so that the notes stay within the map's size.
+    if (this.#added.length > 2 * this.#map.size + 64) {
+      // Keys came and went, and nobody listed them: begin anew, so that the notes stay within twice the map's size, and this is rare.
       this.#sorted = [];
       this.#added = [...this.#map.keys()];
       this.#removed = false;

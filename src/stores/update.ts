@@ -1,5 +1,6 @@
 /** Read, change, commit what changed under checks, try again on a conflict: what `update` does, over any encoded store. */
 import { type ErrorReason, WorkflowStateError } from "../errors.ts";
+import { UNBOUNDED } from "../limits.ts";
 import type {
   CallContext,
   Change,
@@ -285,5 +286,5 @@ async function orError<T>(reason: ErrorReason, promise: Promise<T>): Promise<T |
 /** Whether two encodings say the same: clients in other languages may have ordered the stored one otherwise. */
 function sameValue(before: Uint8Array | undefined, after: Uint8Array): boolean {
   if (before === undefined) return false;
-  return sameBytes(before, after) || sameBytes(encodeValue(decodeValue(before)), after);
+  return sameBytes(before, after) || sameBytes(encodeValue(decodeValue(before), UNBOUNDED), after);
 }

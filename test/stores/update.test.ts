@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { WorkflowStateError } from "../../src/errors.ts";
-import type { Draft, EncodedStore, WorkflowStateStore } from "../../src/store.ts";
+import type { Draft, EncodedStore, Limits, WorkflowStateStore } from "../../src/store.ts";
 import { jsonStore } from "../../src/stores/json.ts";
 import { type MemoryStore, memoryStore } from "../../src/stores/memory.ts";
 import { errorOf } from "../support/failures.ts";
@@ -20,6 +20,36 @@ beforeEach(() => {
 afterEach(() => memory.close());
 
 const revision = async (id = "s"): Promise<number> => (await store.getSession(id))?.revision ?? 0;
+
+describe("values above the usual limits", () => {
+  const opened = async (limits: Partial<Limits>): Promise<WorkflowStateStore> => {
+    const large = memoryStore({ limits });
+    onTestFinished(() => large.close());
+    return jsonStore(large, { limits });
+  };
+
+  test("are replaced by others, where the store allows them", async () => {
+    const store = await opened({ valueBytes: 4 << 20 });
+    await store.setState("s", "text", "x".repeat(2 << 20));
+    await store.update("s", (draft) => {
+      draft["text"] = "short";
+    });
+    expect(await store.getState("s", "text")).toBe("short");
+  });
+
+  test("are changed inside, where the store allows them", async () => {
+    const store = await opened({ valueNodes: 50_000 });
+    await store.setState(
+      "s",
+      "list",
+      Array.from({ length: 20_000 }, (_, i) => i),
+    );
+    await store.update("s", (draft: { list: number[] }) => {
+      draft.list.push(1);
+    });
+    expect(await store.getState("s", "list")).toHaveLength(20_001);
+  });
+});
 
 describe("what is written", () => {
   test("the draft of a missing session is empty, and the session is made", async () => {
