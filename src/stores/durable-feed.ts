@@ -83,6 +83,10 @@ export class Feed {
   readonly #namespaces: Map<string, Changes> = new Map();
   #loop: Promise<void> | undefined;
   #starting: Promise<void> | undefined;
+  /** Ends `#starting`. */
+  #started: (() => void) | undefined;
+  /** Where the feed is read on; `undefined`: it has not begun. */
+  #cursor: string | undefined;
   #closed = false;
   /** Whether there may be something to read since it was read last. */
   #hinted = false;
@@ -123,6 +127,7 @@ export class Feed {
     const changes = this.#namespaces.get(namespace) ?? new Changes();
     this.#namespaces.set(namespace, changes);
     this.#begin();
+    this.#beginAgain();
     const left = (): void => {
       if (changes.watches === 0 && this.#namespaces.get(namespace) === changes)
         this.#namespaces.delete(namespace);
@@ -161,44 +166,50 @@ export class Feed {
     this.#loop ??= this.#run();
   }
 
+  /** Lets commits wait for a feed that failed to begin when it is tried again, which is now. */
+  #beginAgain(): void {
+    if (this.#cursor !== undefined || this.#starting !== undefined) return;
+    this.#start();
+    this.#rouse?.();
+  }
+
   #endIfUnwatched(): void {
     if (this.#unwatched) this.hint();
   }
 
   /** Never fails. */
   async #run(): Promise<void> {
-    const started = this.#start();
+    this.#start();
     const stopHints = this.#backend.hints((session) => {
       if (session !== undefined) this.#sessions.get(nameOf(session))?.wake();
       this.hint();
     });
-    let cursor: string | undefined;
     let failing: { readonly since: number; waitMs: number } | undefined;
     while (!this.#unwatched) {
       try {
-        if (cursor === undefined) {
+        if (this.#cursor === undefined) {
           this.#hinted = false;
-          cursor = await this.#backend.feedEnd();
+          this.#cursor = await this.#backend.feedEnd();
           // What was committed until now is not in the feed, and some may have read their log too early to see it.
           for (const watched of this.#sessions.values()) watched.wake();
         } else {
           this.#hinted = false;
-          const part = await this.#backend.feed(cursor, PART);
-          cursor = part.cursor;
+          const part = await this.#backend.feed(this.#cursor, PART);
+          this.#cursor = part.cursor;
           this.#take(part);
           if (part.more) this.#hinted = true;
         }
         failing = undefined;
       } catch (error) {
         // Without its beginning, nothing can be said of the changes that were to be seen from the call on.
-        if (cursor === undefined) this.#failChanges(error);
+        if (this.#cursor === undefined) this.#failChanges(error);
         failing ??= { since: performance.now(), waitMs: RETRY_MS.first };
         if (performance.now() - failing.since >= PATIENCE_MS) this.#failAll(error);
       } finally {
-        started();
+        this.#started?.();
       }
       if (failing !== undefined) {
-        await this.#rest(failing.waitMs, () => this.#unwatched);
+        await this.#rest(failing.waitMs, () => this.#unwatched || this.#starting !== undefined);
         failing.waitMs = Math.min(2 * failing.waitMs, RETRY_MS.most);
       } else {
         await this.#rest(LEAST_MS, () => this.#unwatched);
@@ -206,11 +217,12 @@ export class Feed {
       }
     }
     stopHints();
+    this.#cursor = undefined;
     this.#loop = undefined;
   }
 
-  /** Lets commits wait until what is returned is called, which is soon. */
-  #start(): () => void {
+  /** Lets commits wait until `#started` is called, which is soon. */
+  #start(): void {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(() => {
       started();
@@ -227,7 +239,7 @@ export class Feed {
       resolve();
     };
     this.#starting = promise;
-    return started;
+    this.#started = started;
   }
 
   #take({ changes, lost }: FeedPart): void {

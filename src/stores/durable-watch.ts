@@ -53,6 +53,8 @@ class Reader {
   readonly #watched: ReturnType<Engine["feed"]["watch"]>;
   /** The last revision that was read; `undefined`: nothing was. */
   #cursor: number | undefined;
+  /** The revision before the session's first, when the log was read last. */
+  #born: number | undefined;
   /** The page that is read, and the place in it. */
   #page: readonly StoredEvent[] = [];
   #at = 0;
@@ -80,7 +82,9 @@ class Reader {
   }
 
   progress(): WatchMessage<EncodedForm> {
-    return { kind: "progress", revision: this.#cursor ?? 0 };
+    // Where the id begins is said as 0: the number that it begins above is other sessions', and may be another one soon.
+    const revision = this.#cursor === this.#born ? 0 : (this.#cursor ?? 0);
+    return { kind: "progress", revision };
   }
 
   ended(): void {
@@ -112,6 +116,7 @@ class Reader {
       const past = pastOf({ head, floor });
       const cursor = this.#cursor === undefined ? cursorAfter(past, after) : this.#goOn(past, after);
       this.#cursor = cursor;
+      this.#born = past.born;
       this.#readAt = performance.now();
       this.#page = events.filter(({ revision }) => revision > cursor);
       this.#at = 0;
@@ -132,6 +137,7 @@ class Reader {
     const look = seen(result);
     const past = pastOf(look);
     this.#cursor = past.revision;
+    this.#born = past.born;
     this.#readAt = performance.now();
     this.#wakes = wakes;
     const none = (): ReturnType<typeof sessionOf> =>

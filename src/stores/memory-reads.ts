@@ -62,7 +62,11 @@ export function watchSession(
     }
     return undefined;
   };
-  const progress = (): WatchMessage<EncodedForm> => ({ kind: "progress", revision: cursor ?? 0 });
+  const progress = (): WatchMessage<EncodedForm> => ({
+    kind: "progress",
+    // Where the id begins is said as 0: the number that it begins above is other sessions', and may be another one soon.
+    revision: cursor === undefined || cursor === record.born ? 0 : cursor,
+  });
   return new Watch(
     { read, progress, waiting: record.waiting, ended },
     context?.signal,

@@ -29,7 +29,7 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
   readonly #closed: () => boolean;
   #over = false;
   #released = false;
-  #lastMessage: number = Date.now();
+  #lastMessage: number = performance.now();
   /** Those of this watch who are called once when it ends. */
   readonly #ending: Set<() => void> = new Set();
   /** Settles, never failing, with the read that is under way. */
@@ -66,7 +66,7 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
         }
         this.#signal?.throwIfAborted();
         if (this.#closed()) throw storeClosed();
-        const quietMs = Date.now() - this.#lastMessage;
+        const quietMs = performance.now() - this.#lastMessage;
         const read = this.#source.read();
         let message: Message | undefined;
         if (read instanceof Promise) {
@@ -78,13 +78,15 @@ export class Watch<Message> implements AsyncIterableIterator<Message> {
           } finally {
             reading.done();
           }
-          if (this.#released || (reading.stale && message === undefined)) continue;
+          if (this.#released) continue;
+          // Read again, but not for ever: what is always written to has its progress too.
+          if (reading.stale && message === undefined && quietMs < this.#progressMs) continue;
         } else {
           message = read;
         }
         if (message === undefined && quietMs >= this.#progressMs) message = this.#source.progress();
         if (message !== undefined) {
-          this.#lastMessage = Date.now();
+          this.#lastMessage = performance.now();
           return { done: false, value: message };
         }
         await this.#more(this.#progressMs - quietMs);

@@ -226,6 +226,32 @@ describe("a watch on a session", () => {
     expect(await nextRevision(resumed)).toBe(5);
   });
 
+  test("tells the progress of an absent session as revision 0, from where it can always be resumed", async () => {
+    const clock = { now: Date.UTC(2026, 0, 1) };
+    const { store } = await openProbed({ now: () => clock.now, progressIntervalMs: 10 });
+    const forgotten = async (sessionId: string): Promise<void> => {
+      await set(store, sessionId, 1);
+      await store.deleteSession({ sessionId });
+      clock.now += DAY_MS;
+      await store.sweep();
+    };
+    await forgotten("old");
+    const messages = watch(store, "new");
+    expect(await next(messages)).toMatchObject({ kind: "snapshot", snapshot: { revision: 0 } });
+    expect(await next(messages)).toEqual({ kind: "progress", revision: 0 });
+    for (const sessionId of ["a", "b", "c"]) await forgotten(sessionId);
+    const resumed = watch(store, "new", { afterRevision: 0 });
+    expect(await next(resumed)).toEqual({ kind: "progress", revision: 0 });
+    const event = (async () => {
+      for (;;) {
+        const message = await next(resumed);
+        if (message.kind === "event") return message.event;
+      }
+    })();
+    const { revision } = await set(store, "new", 1);
+    expect(await event).toMatchObject({ kind: "COMMITTED", revision });
+  });
+
   test("tells a reader that what it has not read is gone, also where it all is", async () => {
     const clock = { now: Date.UTC(2026, 0, 1) };
     const { store } = await openProbed({ now: () => clock.now });
@@ -312,6 +338,23 @@ describe("a watch on all sessions", () => {
     const changes = watchAll(store);
     await set(store, "s", 1);
     expect(await nextId(changes)).toBe("s");
+  });
+
+  test("sees this store's commits from the call on, where the feed failed to begin for another watch before", async () => {
+    const { store, backend } = await openProbed();
+    const begun = Promise.withResolvers<void>();
+    backend.beforeFeedEnd = () => {
+      begun.resolve();
+      unavailable();
+    };
+    watch(store, "other");
+    await begun.promise;
+    await later(5);
+    backend.beforeFeedEnd = undefined;
+    const changes = watchAll(store);
+    await set(store, "first", 1);
+    await set(store, "second", 1);
+    expect([await nextId(changes), await nextId(changes)]).toEqual(["first", "second"]);
   });
 
   test("fails with HISTORY_COMPACTED when its reader is too far behind", async () => {

@@ -129,6 +129,27 @@ describe("ids that were forgotten", () => {
     await resumed.return?.();
   });
 
+  it("tell the progress of nothing as revision 0, from where a watch can always be resumed", async () => {
+    const { store, clock } = clocked({ progressIntervalMs: 5 });
+    const forgotten = async (sessionId: string): Promise<void> => {
+      await set(store, sessionId, "k", 1);
+      await store.deleteSession({ sessionId });
+      clock.now += DAY_MS;
+      store.sweep();
+    };
+    await forgotten("old");
+    const watch = store.watchSession({ sessionId: "new" })[Symbol.asyncIterator]();
+    expect(await next(watch)).toMatchObject({ kind: "snapshot", snapshot: { revision: 0 } });
+    expect(await next(watch)).toEqual({ kind: "progress", revision: 0 });
+    await watch.return?.();
+    for (const sessionId of ["a", "b", "c"]) await forgotten(sessionId);
+    const resumed = store.watchSession({ sessionId: "new", afterRevision: 0 })[Symbol.asyncIterator]();
+    expect(await next(resumed)).toEqual({ kind: "progress", revision: 0 });
+    await set(store, "new", "k", 1);
+    expect(await next(resumed)).toMatchObject({ kind: "event", event: { kind: "COMMITTED" } });
+    await resumed.return?.();
+  });
+
   it("stay while they are watched, and go when the watch ends", async () => {
     const { store, clock } = clocked();
     await set(store, "s", "k", 1);
