@@ -386,7 +386,8 @@ function checkText(text: string | undefined, most: number, field: string): void 
 
 function checkLabels(labels: Readonly<Record<string, string>> | undefined, field: string): void {
   if (labels === undefined) return;
-  checkObject(labels, field);
+  // Of a Map no label is seen: it would wipe them all, or match every session.
+  if (!isPlainObject(labels)) throw invalid(field, "must be a plain object");
   const names = Object.keys(labels);
   if (names.length > MAX_LABELS) throw invalid(field, `has more than ${MAX_LABELS} labels`);
   for (const name of names) {
@@ -441,6 +442,14 @@ function checkTime(time: number | undefined, field: string): void {
 
 function checkBoolean(flag: boolean | undefined, field: string): void {
   if (flag !== undefined && typeof flag !== "boolean") throw invalid(field, "must be true or false");
+}
+
+/** Whether it is an object whose own members are all that there is to it: no list, Map or instance of a class. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // Not compared to Object.prototype: the object may be of another realm.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Checks that something is an object, so that its fields can be looked at. */

@@ -213,6 +213,9 @@ const page: Wrong[] = [
 const labels = (name: string, field: string): Wrong[] => [
   [{ [name]: null }, "INVALID_REQUEST", field],
   [{ [name]: "a=b" }, "INVALID_REQUEST", field],
+  [{ [name]: ["x"] }, "INVALID_REQUEST", field],
+  [{ [name]: new Map([["name", "x"]]) }, "INVALID_REQUEST", field],
+  [{ [name]: new URLSearchParams("name=x") }, "INVALID_REQUEST", field],
   [{ [name]: { "": "x" } }, "INVALID_REQUEST", field],
   [{ [name]: { ["n".repeat(129)]: "x" } }, "INVALID_REQUEST", field],
   [{ [name]: { "\ud800": "x" } }, "INVALID_REQUEST", field],

@@ -85,4 +85,22 @@ export const metadataCases: readonly ConformanceCase[] = [
     }
     expectEqual(await store.getSession(sessionId), before, "the session");
   }),
+
+  storeCase("labels that are no plain object are refused, not taken for none", async (store) => {
+    const sessionId = newId();
+    const before = await store.saveSession({ sessionId, state: {}, labels: { l: "1" } });
+    for (const wrong of [new Map([["l", "2"]]), ["l"], new (class Labels {})()]) {
+      const labels = wrong as unknown as Record<string, string>;
+      await expectReason(store.saveSession({ sessionId, state: {}, labels }), "INVALID_REQUEST");
+      await expectReason(store.commit(sessionId, { metadata: { labels } }), "INVALID_REQUEST");
+      await expectReason(store.listSessions({ labels }), "INVALID_REQUEST");
+      await expectReason(
+        (async () => {
+          for await (const _ of store.watchSessions({ labels })) return;
+        })(),
+        "INVALID_REQUEST",
+      );
+    }
+    expectEqual(await store.getSession(sessionId), before, "the session");
+  }),
 ];

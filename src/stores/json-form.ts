@@ -18,6 +18,7 @@ import type {
   SessionMetadata,
   WatchMessage,
 } from "../store.ts";
+import { isPlainObject } from "../validate.ts";
 import { decodeValue, encodeValue } from "../value.ts";
 import { type PreparedBatch, prepareBatch } from "./prepared-batch.ts";
 
@@ -285,11 +286,4 @@ function toMs(field: string, time: Date | undefined): number | undefined {
   const ms = time instanceof Date ? time.getTime() : Number.NaN;
   if (Number.isNaN(ms)) throw invalid(field, `${field} must be a valid Date.`);
   return ms;
-}
-
-function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  // Not compared to Object.prototype: the object may be of another realm.
-  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }

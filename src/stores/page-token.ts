@@ -1,5 +1,6 @@
 /** Page tokens: opaque to callers, good only for the listing that they came from. */
 import { WorkflowStateError } from "../errors.ts";
+import { utf8Length } from "../utf8.ts";
 
 /**
  * A token that goes on at `position`.
@@ -30,7 +31,7 @@ export function pagePosition<Shape extends readonly ("string" | "number")[]>(
     parts !== undefined &&
     parts.length === shape.length + 1 &&
     parts[0] === digest(query) &&
-    shape.every((type, i) => typeof parts[i + 1] === type);
+    shape.every((type, i) => typeof parts[i + 1] === type && canBe(parts[i + 1]));
   if (!fits) {
     throw new WorkflowStateError(
       "INVALID_PAGE_TOKEN",
@@ -39,6 +40,13 @@ export function pagePosition<Shape extends readonly ("string" | "number")[]>(
     );
   }
   return parts.slice(1) as { [K in keyof Shape]: Shape[K] extends "string" ? string : number };
+}
+
+/** Whether it can stand in a position: numbers there are revisions, counts or times, strings are keys or ids. */
+function canBe(part: unknown): boolean {
+  return typeof part === "string"
+    ? utf8Length(part) >= 0
+    : Number.isSafeInteger(part) && (part as number) >= 0;
 }
 
 function parse(token: string): unknown[] | undefined {
