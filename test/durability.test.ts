@@ -20,6 +20,7 @@ import { sleep } from "./support/network.ts";
 import { Random, seedOfRun } from "./support/random.ts";
 import { ServiceProcess } from "./support/service-process.ts";
 import { TcpProxy } from "./support/tcp-proxy.ts";
+import { until } from "./support/until.ts";
 
 const CLIENTS = 8;
 /** How long a client waits for a call, with the attempts that it makes by itself. */
@@ -91,7 +92,7 @@ describe.each(STORES)("$name", ({ name, start }) => {
   afterAll(() => running.stop());
 
   test("kill -9 of the service loses no acknowledged write and does none twice", {
-    timeout: 60_000 * LENGTH,
+    timeout: 180_000 * LENGTH,
   }, async () => {
     const kills = 8 * LENGTH;
     const seed = seedOfRun();
@@ -112,18 +113,21 @@ describe.each(STORES)("$name", ({ name, start }) => {
   });
 
   test("a service that is killed while it starts leaves a store that works", {
-    timeout: 30_000,
+    timeout: 180_000 * LENGTH,
   }, async () => {
-    const store = running.fresh();
     const random = new Random(seedOfRun());
     for (let i = 0; i < 4 * LENGTH; i++) {
-      const starting = ServiceProcess.start(store, random.between(150, 450));
-      await starting.then((service) => service.kill()).catch(() => undefined);
+      const store = running.fresh();
+      // When it has begun to make the store, and then at any time until it has.
+      const begun = until(async () => (await running.isBegun(store)) || undefined);
+      const killed = begun.then(() => sleep(random.between(0, 30)));
+      await ServiceProcess.start(store, killed).catch(() => undefined);
+      await killed;
+      const report = await underLoad(store, 1, async (_service, _random, load) => {
+        await load.progress(20, 8_000);
+      });
+      expect(report.problems).toEqual([]);
     }
-    const report = await underLoad(store, 1, async (_service, _random, load) => {
-      await load.progress(20, 8_000);
-    });
-    expect(report.problems).toEqual([]);
   });
 });
 
@@ -135,7 +139,7 @@ describe.each(SERVERS)("$name's server", ({ name, start }) => {
   afterAll(() => running.stop());
 
   test("killed by kill -9 loses no acknowledged write and does none twice; the service recovers by itself", {
-    timeout: 60_000 * LENGTH,
+    timeout: 180_000 * LENGTH,
   }, async () => {
     const kills = 5 * LENGTH;
     const seed = seedOfRun();
@@ -167,7 +171,7 @@ describe.each(CLUSTERS)("$name's primaries", ({ name, start }) => {
   afterAll(() => running.stop());
 
   test("killed by kill -9 lose no write that a replica has acknowledged, and none is done twice; the service goes on", {
-    timeout: 60_000 * LENGTH,
+    timeout: 180_000 * LENGTH,
   }, async () => {
     const kills = 3 * LENGTH;
     const seed = seedOfRun();

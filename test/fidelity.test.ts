@@ -353,7 +353,7 @@ describe.each(WIRES.map((wire) => [nameOf(wire), wire] as const))("%s", (_, wire
     }
   }
 
-  test.each(Object.entries(SHAPES))("%s", async (name, value) => {
+  test.each(Object.entries(SHAPES))("%s", { timeout: 180_000 }, async (name, value) => {
     if (wire.codec === "json" && name === "the longest text of control characters") {
       // Too large to be sent as JSON; what others sent can be read.
       const sessionId = newId();

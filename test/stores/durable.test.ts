@@ -396,19 +396,18 @@ describe("listings", () => {
 
 describe("the sweeper", () => {
   test("expires by itself what was given a ttl, soon after its time", async () => {
-    const { store, backend } = await openProbed();
+    // No sweep but those for a deadline comes while this runs.
+    const { store, backend } = await openProbed({ sweepIntervalMs: DAY_MS });
+    const begin = await backend.feedEnd();
     await set(store, "s", "lease", "mine", { ttlMs: 60 });
     await store.commit({ sessionId: "t", metadata: { idleTtlMs: 80 } });
-    // Read from the backend: a read through the store would do what is due itself.
-    await expect.poll(() => backend.sweeps, { timeout: 2_000 }).toBeGreaterThanOrEqual(2);
-    const { events } = await store.listEvents({ sessionId: "s" });
-    const [written, expired] = events;
-    expect(expired?.kind).toBe("EXPIRED");
-    expect((expired?.time ?? 0) - (written?.time ?? 0)).toBeLessThan(1_000);
-    expect((await store.listEvents({ sessionId: "t" })).events.map(({ kind }) => kind)).toEqual([
-      "COMMITTED",
-      "EXPIRED",
-    ]);
+    // Read from the feed: a read of events or entries would do what is due itself.
+    const kindsOf = async (sessionId: string): Promise<string[]> => {
+      const { changes } = await backend.feed(begin, 100);
+      return changes.filter(({ session }) => session.sessionId === sessionId).map(({ kind }) => kind);
+    };
+    for (const sessionId of ["s", "t"])
+      await expect.poll(() => kindsOf(sessionId), { timeout: 20_000 }).toEqual(["COMMITTED", "EXPIRED"]);
   });
 
   test("learns of deadlines that another store made from the database", async () => {

@@ -155,11 +155,9 @@ describe.each(POSTGRES)("$name", ({ share }) => {
       await b.run([{ ...setting("", "k", "1"), session: odd }]);
       await until(() => heard.some((session) => session?.sessionId === odd.sessionId));
       expect(heard).toContainEqual(odd);
-      // From now on that somebody listens is known: hints take no longer than a round trip or two.
-      const began = performance.now();
+      // From now on that somebody listens is known: one commit is heard of, and nobody reads who would hear of it otherwise.
       await run(b, setting("quick", "k", "1"));
       await until(() => heard.some((session) => session?.sessionId === "quick"));
-      expect(performance.now() - began).toBeLessThan(500);
       // Many at once, with ids as long as they may be, still come.
       const ids = Array.from({ length: 100 }, (_, i) => `${i}`.padEnd(256, "é").slice(0, 200));
       await b.run(ids.map((sessionId) => setting(sessionId, "k", "1")));

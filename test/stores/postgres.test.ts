@@ -49,8 +49,8 @@ describe.each(POSTGRES)("$name", ({ share }) => {
       for (let i = 0; i < 3; i++)
         roundTrips.push(await countReplies(proxy, () => run(backend, setting("s", "k", "2"))));
       expect(Math.min(...roundTrips)).toBe(1);
-      // A line that is slow to and fro: forty steps one after the other would take 40 times 100 ms.
-      proxy.delayMs = 50;
+      // A line that is slow to and fro: forty steps one after the other would take 20 s.
+      proxy.delayMs = 250;
       const began = performance.now();
       const steps = Array.from({ length: 20 }, (_, i) => [
         setting("s", `k${i}`, "x"),
@@ -58,7 +58,7 @@ describe.each(POSTGRES)("$name", ({ share }) => {
       ]).flat();
       const results = await backend.run(steps);
       expect(results.every(({ kind }) => kind === "done" || kind === "look")).toBe(true);
-      expect(performance.now() - began).toBeLessThan(1_000);
+      expect(performance.now() - began).toBeLessThan(5_000);
       await proxy.refuse();
     });
 

@@ -86,7 +86,11 @@ describe.runIf(HAS_REDIS)("a store in Redis Cluster", () => {
     await load.progress(30);
     heard.clear();
     await load.progress(200);
-    expect(heard.size).toBeGreaterThan(6);
+    const ids = Array.from({ length: 12 }, (_, i) => `w${i}`);
+    for (const until = performance.now() + 20_000; !ids.every((id) => heard.has(id)); ) {
+      expect(performance.now()).toBeLessThan(until);
+      await sleep(10);
+    }
     stop();
     const report = await load.end();
     console.log(
@@ -117,6 +121,7 @@ describe.runIf(HAS_REDIS)("a store in Redis Cluster", () => {
         }
         expect(performance.now() - started).toBeLessThan(20_000);
       }
+      await load.failure(20_000);
       console.log(`a primary hangs: all was read again after ${Math.round(performance.now() - started)} ms`);
     } finally {
       process.kill(pid, "SIGCONT");
@@ -204,6 +209,15 @@ class Writers {
     const until = performance.now() + 20_000;
     while (this.#count < target) {
       if (performance.now() > until) throw new Error(`only ${this.#count} of ${target} writes in 20 s`);
+      await sleep(10);
+    }
+  }
+
+  /** Waits until a call has failed. */
+  async failure(ms: number): Promise<void> {
+    const until = performance.now() + ms;
+    while (this.#unknown + this.#unavailable === 0) {
+      if (performance.now() > until) throw new Error(`no call failed in ${ms} ms`);
       await sleep(10);
     }
   }

@@ -369,7 +369,9 @@ describe.runIf(HAS_REDIS)("a server of the store in Redis", () => {
     expect(total).toBeGreaterThan(16);
   });
 
-  test("waited for a replica that it has not got, a write is of unknown outcome until it has one", async () => {
+  test("waited for a replica that it has not got, a write is of unknown outcome until it has one", {
+    timeout: 180_000,
+  }, async () => {
     const url = `${server.fresh()}&wait=1`;
     const backend = await open(`${url}&waitTimeout=100`, { timeoutMs: 3_000 });
     const step = plan("s", { a: "1" }, { request: request("r") });

@@ -12,13 +12,18 @@ test("two processes that read, add and write under a check lose nothing", { time
   const path = newPath();
   const all = await Promise.all([1, 2].map(() => runNode(CHILD, "increment", path, "300")));
   expect(all.map(({ stderr }) => stderr)).toEqual(["", ""]);
-  const conflicts = all.map(({ stdout }) => (JSON.parse(stdout) as { conflicts: number }).conflicts);
+  const sum = (what: "done" | "conflicts"): number =>
+    all.reduce(
+      (total, { stdout }) => total + Number((JSON.parse(stdout) as Record<string, number>)[what]),
+      0,
+    );
   // They did meet: else this would say nothing.
-  expect(conflicts.reduce((sum, count) => sum + count, 0)).toBeGreaterThan(0);
+  expect(sum("conflicts")).toBeGreaterThan(0);
+  expect(sum("done")).toBeGreaterThanOrEqual(600);
   const backend = await open(path);
   const { head, entries } = await look(backend, "counter");
-  expect(entries[0]?.value).toEqual(value("600"));
-  expect(head?.revision).toBe(600);
+  expect(entries[0]?.value).toEqual(value(String(sum("done"))));
+  expect(head?.revision).toBe(sum("done"));
   expect(inconsistencies(path)).toEqual([]);
 });
 
@@ -28,14 +33,22 @@ test("a feed in one process gets each commit of another, soon and in order", asy
   let cursor = await backend.feedEnd();
   const revisions: number[] = [];
   const delays: number[] = [];
-  let hint: () => void = () => {};
-  const leave = backend.hints(() => hint());
+  let hinted = false;
+  let wake: () => void = () => {};
+  const leave = backend.hints(() => {
+    hinted = true;
+    wake();
+  });
   onTestFinished(leave);
   const other = start(process.execPath, [CHILD, "write", path, "50"]);
   while (revisions.length < 50) {
-    await new Promise<void>((resolve) => {
-      hint = resolve;
-    });
+    // One that comes while the feed is read counts for the next time.
+    if (!hinted) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    hinted = false;
     const part = await backend.feed(cursor, 100);
     cursor = part.cursor;
     for (const { revision, time } of part.changes) {
@@ -50,7 +63,7 @@ test("a feed in one process gets each commit of another, soon and in order", asy
 
 test("a lock that another holds for too long is STORE_UNAVAILABLE in time; meanwhile all else goes on", async () => {
   const path = newPath();
-  const backend = await open(path, { lockTimeoutMs: 700 });
+  const backend = await open(path, { lockTimeoutMs: 5_000 });
   await apply(backend, set("s", { k: value("1") }));
   const other = openDatabase(path, { busyTimeoutMs: 0 });
   onTestFinished(() => other.close());
@@ -61,9 +74,9 @@ test("a lock that another holds for too long is STORE_UNAVAILABLE in time; meanw
   const write = apply(backend, set("s", { k: value("2") })).catch((error: unknown) => error);
   const read = await look(backend, "s");
   expect(read.entries[0]?.value).toEqual(value("1"));
-  expect(Date.now() - began).toBeLessThan(500);
+  expect(Date.now() - began).toBeLessThan(2_500);
   expect(await write).toMatchObject({ reason: "STORE_UNAVAILABLE" });
-  expect(Date.now() - began).toBeGreaterThanOrEqual(700);
+  expect(Date.now() - began).toBeGreaterThanOrEqual(5_000);
   delay.disable();
   // Half of the time it does something else, rather than wait.
   expect(delay.percentile(50) / 1e6).toBeLessThan(50);

@@ -1,5 +1,5 @@
 /** The durable stores that the suites for crashes, replicas and faults run on, with their real databases. */
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { StoreName } from "./durability-results.ts";
@@ -25,6 +25,8 @@ export interface RunningStore {
   readonly server: DatabaseServer | undefined;
   /** Has one of several primaries killed and a replica take its place; `undefined`: there are none. */
   readonly failOver: ((which: number) => Promise<void>) | undefined;
+  /** Whether a program has begun to use a store: its file is there, or its database is asked about it. */
+  isBegun(url: string): Promise<boolean>;
   /** Bytes that writes to a store have added to its log so far; only growth says something. */
   logBytes(url: string): Promise<number>;
   /** Ends it and removes its files. */
@@ -53,6 +55,7 @@ const sqlite: DurableStore = {
       fresh: () => `sqlite:${join(folder, `${++files}.db`)}`,
       server: undefined,
       failOver: undefined,
+      isBegun: async (url) => existsSync(url.slice("sqlite:".length)),
       logBytes: async (url) => {
         const path = url.slice("sqlite:".length);
         return statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
@@ -76,6 +79,7 @@ const postgres: DurableStore = {
         dropConnections: () => server.terminateBackends(),
       },
       failOver: undefined,
+      isBegun: (url) => server.isBegun(url),
       logBytes: () => server.logBytes(),
       stop: () => server.stop(),
     };
@@ -96,6 +100,7 @@ const redis: DurableStore = {
         dropConnections: () => server.terminateClients(),
       },
       failOver: undefined,
+      isBegun: (url) => server.isBegun(url),
       logBytes: () => server.logBytes(),
       stop: () => server.stop(),
     };
@@ -111,6 +116,7 @@ const cluster: DurableStore = {
       fresh: () => nodes.fresh("&wait=1"),
       server: undefined,
       failOver: (which) => nodes.failOver(which),
+      isBegun: (url) => nodes.isBegun(url),
       logBytes: () => nodes.logBytes(),
       stop: () => nodes.stop(),
     };

@@ -37,6 +37,11 @@ export class KillableCluster {
     return `redis+cluster://${hosts}/?prefix=p${this.#prefixes}:${options}`;
   }
 
+  /** Whether a store has a key somewhere. */
+  async isBegun(url: string): Promise<boolean> {
+    return (await Promise.all(this.#nodes.map((node) => node.isBegun(url)))).includes(true);
+  }
+
   /** Bytes that the logs of the primaries have grown to. */
   async logBytes(): Promise<number> {
     const primaries = await this.#primaries();

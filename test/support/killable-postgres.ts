@@ -59,6 +59,16 @@ export class KillablePostgres {
     await this.#server.query("checkpoint");
   }
 
+  /** Whether a program has asked for the schema of a store. */
+  async isBegun(url: string): Promise<boolean> {
+    const schema = new URL(url).searchParams.get("schema");
+    const found = await this.#server.query(
+      "select from pg_stat_activity where pid <> pg_backend_pid() and strpos(query, $1) > 0",
+      [schema],
+    );
+    return found.length > 0;
+  }
+
   /** Bytes that its log has grown to. */
   async logBytes(): Promise<number> {
     const [row] = await this.#server.query<{ readonly bytes: string }>(

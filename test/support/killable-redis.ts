@@ -99,6 +99,12 @@ export class KillableRedis {
     return ended;
   }
 
+  /** Whether a store has a key here. */
+  async isBegun(url: string): Promise<boolean> {
+    const [, prefix = ""] = /prefix=([^&]*)/.exec(url) ?? [];
+    return ((await this.command("KEYS", `*${prefix}*`)) as string[]).length > 0;
+  }
+
   /** Bytes that its log has grown to. */
   async logBytes(): Promise<number> {
     const info = String(await this.command("INFO", "persistence"));

@@ -33,23 +33,22 @@ export class ServiceProcess {
 
   /**
    * Starts a service on a free port of this machine, and waits until it listens. Fails if it is killed before.
+   * @param killed settles when it is to be killed, however far it is
    * @param args more of its arguments
    */
   static async start(
     store: string,
-    killAfterMs?: number,
+    killed?: Promise<unknown>,
     args: readonly string[] = [],
   ): Promise<ServiceProcess> {
     const service = new ServiceProcess(store, args);
-    const timer = killAfterMs === undefined ? undefined : setTimeout(() => service.kill(), killAfterMs);
+    void killed?.then(() => service.kill());
     try {
       await service.restart();
       return service;
     } catch (error) {
       rmSync(service.#folder, { recursive: true, force: true });
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
