@@ -69,12 +69,16 @@ public final class ClientOptions {
       throw notUrl("The URL must have nothing after the port: " + EXPECTED);
     }
     Matcher authority = AUTHORITY.matcher(parts.group(2));
-    if (!authority.matches()) {
+    if (!authority.matches() || !isPort(authority.group(2))) {
       throw notUrl("The URL's host or port can't be read: " + EXPECTED);
     }
     boolean isSecure = parts.group(1).equalsIgnoreCase("https");
     String port = authority.group(2) != null ? authority.group(2) : isSecure ? "443" : "80";
     return new ClientOptions(isSecure, "dns:///" + authority.group(1) + ":" + port);
+  }
+
+  private static boolean isPort(String port) {
+    return port == null || Integer.parseInt(port) <= 65_535;
   }
 
   private static WorkflowStateException notUrl(String message) {

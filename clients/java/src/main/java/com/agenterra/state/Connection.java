@@ -182,7 +182,8 @@ final class Connection {
       token = settings.token().get();
     } catch (WorkflowStateException error) {
       throw error;
-    } catch (RuntimeException error) {
+    } catch (Exception error) {
+      // Also what is checked: other languages than Java throw that, too.
       throw new WorkflowStateException(
               Reason.STORE_UNAVAILABLE, "The token of the call could not be had.")
           .causedBy(error);

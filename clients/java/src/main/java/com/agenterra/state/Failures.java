@@ -6,6 +6,7 @@ import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.Status;
 import io.grpc.Metadata;
 import io.grpc.Status.Code;
+import io.grpc.StatusException;
 import java.util.Optional;
 import java.util.Set;
 
@@ -24,6 +25,10 @@ final class Failures {
   private static final Set<Reason> BEFORE_THE_STORE =
       Set.of(Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED, Reason.RATE_LIMITED);
 
+  /** Codes that a proxy gives, too: without a detail they are not the store's word. */
+  private static final Set<Code> OF_PROXIES =
+      Set.of(Code.UNIMPLEMENTED, Code.NOT_FOUND, Code.RESOURCE_EXHAUSTED);
+
   private Failures() {}
 
   /**
@@ -34,7 +39,7 @@ final class Failures {
    */
   static WorkflowStateException of(io.grpc.Status status, Metadata trailers, boolean isWrite) {
     WorkflowStateException failure = read(status, trailers, isWrite);
-    return failure.causedBy(status.asException());
+    return failure.causedBy(status.asException(trailers));
   }
 
   private static WorkflowStateException read(
@@ -113,11 +118,20 @@ final class Failures {
 
   /** The failure of a write of which an earlier attempt may have been done. */
   static WorkflowStateException stillUnknown(WorkflowStateException failure) {
-    boolean says = !isUnavailable(failure) && !BEFORE_THE_STORE.contains(failure.reason());
-    if (says || failure.reason() == Reason.OUTCOME_UNKNOWN) {
+    if (!isBeforeTheStore(failure) || failure.reason() == Reason.OUTCOME_UNKNOWN) {
       return failure;
     }
     return outcomeUnknown().causedBy(failure);
+  }
+
+  /** Whether it is not the store's word: then it doesn't say how an earlier attempt ended. */
+  static boolean isBeforeTheStore(WorkflowStateException failure) {
+    if (isUnavailable(failure) || BEFORE_THE_STORE.contains(failure.reason())) {
+      return true;
+    }
+    return failure.getCause() instanceof StatusException cause
+        && OF_PROXIES.contains(cause.getStatus().getCode())
+        && detail(cause.getTrailers()).isEmpty();
   }
 
   /**

@@ -9,7 +9,9 @@ import io.grpc.Status;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
@@ -26,9 +28,9 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>After a lost connection what is not answered is sent again, and done once: writes carry
  * request ids. It gives up after as many connections in a row that answered nothing as {@link
- * Retry#attempts} says; then every batch without an answer fails, and so does {@link #send}. What
- * depends on a future runs in a thread of gRPC, before the next answer: it can send more, but
- * should wait for nothing.
+ * Retry#attempts} says; then every batch without an answer fails, and so does {@link #send}: writes
+ * with OUTCOME_UNKNOWN where they may be done. What depends on a future runs in a thread of gRPC,
+ * before the next answer: it can send more, but should wait for nothing.
  */
 public final class Pipeline implements AutoCloseable {
   /** How many batches may be without an answer. */
@@ -49,8 +51,8 @@ public final class Pipeline implements AutoCloseable {
   private int failures;
   private boolean isConnecting;
 
-  /** The thread that gives an answer just now. */
-  private Thread answering;
+  /** The threads that give an answer, or a failure, just now. */
+  private final Set<Thread> answering = new HashSet<>();
 
   /** Why it has ended; null: it has not. */
   private WorkflowStateException ended;
@@ -64,7 +66,7 @@ public final class Pipeline implements AutoCloseable {
     private final PipelineRequest request;
     private final CompletableFuture<List<Result>> answer = new CompletableFuture<>();
 
-    /** Whether a connection that was lost had taken it. */
+    /** Whether a connection that has ended had taken it. */
     private boolean mayBeDone;
 
     Batch(PipelineRequest request) {
@@ -72,8 +74,7 @@ public final class Pipeline implements AutoCloseable {
     }
 
     void fail(WorkflowStateException why) {
-      boolean isWrite = Batches.isWrite(request.getOperationsList());
-      boolean isUnknown = isWrite && (mayBeDone || Failures.isUnavailable(why));
+      boolean isUnknown = mayBeDone && Batches.isWrite(request.getOperationsList());
       answer.completeExceptionally(isUnknown ? Failures.stillUnknown(why) : why);
     }
   }
@@ -100,11 +101,13 @@ public final class Pipeline implements AutoCloseable {
       unanswered.add(batch);
       if (stream != null) {
         stream.call.sendMessage(batch.request);
-      } else if (!isConnecting) {
-        isConnecting = true;
-        connect();
       }
+      if (stream != null || isConnecting) {
+        return batch.answer;
+      }
+      isConnecting = true;
     }
+    connect();
     return batch.answer;
   }
 
@@ -136,7 +139,7 @@ public final class Pipeline implements AutoCloseable {
 
   /** Not what depends on an answer: it would wait for itself. */
   private boolean mayWait() {
-    return Thread.currentThread() != answering;
+    return !answering.contains(Thread.currentThread());
   }
 
   private void await() {
@@ -147,39 +150,56 @@ public final class Pipeline implements AutoCloseable {
     }
   }
 
-  /** Opens a connection, and sends what has no answer. */
-  private synchronized void connect() {
-    if (ended != null) {
-      return;
-    }
-    Stream next;
+  /** Opens a connection, and sends what has no answer. Not under the lock: it asks for a token. */
+  private void connect() {
     try {
-      next = new Stream();
-      next.call.start(next, new Metadata());
+      Stream next = new Stream();
+      synchronized (this) {
+        if (ended == null) {
+          isConnecting = false;
+          stream = next;
+          next.call.start(next, new Metadata());
+          next.call.request(MOST_UNANSWERED);
+          unanswered.forEach(batch -> next.call.sendMessage(batch.request));
+          notifyAll();
+        }
+      }
     } catch (WorkflowStateException error) {
-      retry(error);
-      return;
+      lose(null, error);
+    } catch (RuntimeException | Error error) {
+      // Nobody else would hear of it, and all would wait.
+      finish(Failures.unreachable().causedBy(error));
     }
-    isConnecting = false;
-    stream = next;
-    next.call.request(MOST_UNANSWERED);
-    unanswered.forEach(batch -> next.call.sendMessage(batch.request));
-    notifyAll();
   }
 
-  private synchronized void retry(WorkflowStateException failure) {
-    boolean wasTaken = stream != null && stream.sending.began();
-    stream = null;
-    failures++;
-    if (!Failures.isUnavailable(failure) || failures >= connection.settings().retry().attempts()) {
+  /**
+   * Goes on without a connection, or ends where that can't help. Not under the lock: what depends
+   * on a future runs here.
+   *
+   * @param lost the connection; null: there was none. Another than that of the moment does not
+   *     count.
+   */
+  private void lose(Stream lost, WorkflowStateException failure) {
+    Retry retry = connection.settings().retry();
+    long pause;
+    synchronized (this) {
+      if (stream != lost || ended != null) {
+        return;
+      }
+      stream = null;
+      isConnecting = true;
+      failures++;
+      boolean isUnavailable = Failures.isUnavailable(failure);
+      // A service that has answered nothing and says why has refused to look at it.
+      if (lost != null && lost.sending.began() && (isUnavailable || lost.hasAnswered)) {
+        unanswered.forEach(batch -> batch.mayBeDone = true);
+      }
+      pause = isUnavailable && failures < retry.attempts() ? retry.pause(failures).toNanos() : -1;
+    }
+    if (pause < 0) {
       finish(failure);
       return;
     }
-    if (wasTaken) {
-      unanswered.forEach(batch -> batch.mayBeDone = true);
-    }
-    isConnecting = true;
-    long pause = connection.settings().retry().pause(failures).toNanos();
     CompletableFuture.delayedExecutor(pause, TimeUnit.NANOSECONDS)
         .execute(
             () -> {
@@ -188,7 +208,7 @@ public final class Pipeline implements AutoCloseable {
             });
   }
 
-  /** Ends it, and fails what has no answer. */
+  /** Ends it, and fails what has no answer. Not under the lock, either. */
   private void finish(WorkflowStateException why) {
     List<Batch> left;
     Stream current;
@@ -198,15 +218,24 @@ public final class Pipeline implements AutoCloseable {
       }
       ended = why;
       left = new ArrayList<>(unanswered);
-      unanswered.clear();
       current = stream;
+      answering.add(Thread.currentThread());
       notifyAll();
     }
     connection.forget(end);
     if (current != null) {
       current.call.cancel("The pipeline was closed.", null);
     }
-    left.forEach(batch -> batch.fail(why));
+    boolean wasTaken = current != null && current.sending.began();
+    for (Batch batch : left) {
+      batch.mayBeDone |= wasTaken;
+      batch.fail(why);
+    }
+    synchronized (this) {
+      answering.remove(Thread.currentThread());
+      unanswered.clear();
+      notifyAll();
+    }
   }
 
   private static void give(Batch batch, PipelineResponse response) {
@@ -223,6 +252,7 @@ public final class Pipeline implements AutoCloseable {
     private final Connection.Sending sending = new Connection.Sending();
     private final ClientCall<PipelineRequest, PipelineResponse> call =
         connection.stream(WorkflowStateServiceGrpc.getPipelineMethod(), sending);
+    private boolean hasAnswered;
 
     @Override
     public void onReady() {
@@ -239,21 +269,21 @@ public final class Pipeline implements AutoCloseable {
           return;
         }
         batch = unanswered.peek();
-        if (batch == null) {
-          retry(Failures.unreachable());
-        } else {
+        if (batch != null) {
           failures = 0;
-          answering = Thread.currentThread();
+          hasAnswered = true;
+          answering.add(Thread.currentThread());
         }
       }
       if (batch == null) {
+        lose(this, Failures.unreachable());
         call.cancel("The service answered what was not asked.", null);
         return;
       }
       give(batch, response);
       call.request(1);
       synchronized (Pipeline.this) {
-        answering = null;
+        answering.remove(Thread.currentThread());
         if (unanswered.peek() == batch) {
           unanswered.remove();
         }
@@ -263,12 +293,9 @@ public final class Pipeline implements AutoCloseable {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      synchronized (Pipeline.this) {
-        if (stream != this || ended != null) {
-          return;
-        }
-        retry(status.isOk() ? Failures.unreachable() : connection.failure(status, trailers, false));
-      }
+      lose(
+          this,
+          status.isOk() ? Failures.unreachable() : connection.failure(status, trailers, false));
     }
   }
 }

@@ -31,9 +31,9 @@ final class Reading {
    * The session that a write left, with its state: where the answer has none, page by page, at its
    * revision.
    *
-   * <p>The write is done by then, so a service that can't be reached is OUTCOME_UNKNOWN.
-   * HISTORY_COMPACTED passes on: others have written so much meanwhile that the revision is not
-   * kept any more.
+   * <p>The write is done by then, so a service that can't be reached, or does not let the caller
+   * in, is OUTCOME_UNKNOWN. HISTORY_COMPACTED passes on: others have written so much meanwhile that
+   * the revision is not kept any more.
    */
   static Session completed(
       Connection connection, com.agenterra.state.v1.Session session, Deadline deadline) {
@@ -45,7 +45,7 @@ final class Reading {
       entries(connection, session.getSessionId(), session.getRevision(), deadline)
           .forEach((key, entry) -> whole.putState(key, entry.getValue()));
     } catch (WorkflowStateException error) {
-      if (!Failures.isUnavailable(error)) {
+      if (!Failures.isBeforeTheStore(error)) {
         throw error;
       }
       throw new WorkflowStateException(

@@ -13,8 +13,12 @@ import java.util.Optional;
 public final class Result {
   private final com.agenterra.state.v1.Result message;
 
-  Result(com.agenterra.state.v1.Result message) {
+  /** Whether the operation writes. */
+  private final boolean isWrite;
+
+  Result(com.agenterra.state.v1.Result message, boolean isWrite) {
     this.message = message;
+    this.isWrite = isWrite;
   }
 
   /** The error that the operation failed with; empty: it did not. */
@@ -26,7 +30,7 @@ public final class Result {
       case RESULT_NOT_SET ->
           Optional.of(
               new WorkflowStateException(
-                  Reason.OUTCOME_UNKNOWN,
+                  Batches.unsaid(isWrite),
                   "The service's result is of a kind that this client does not know."));
       default -> Optional.empty();
     };

@@ -76,7 +76,8 @@ final class Updater {
         }
         for (FailedCheck check : error.failedChecks()) {
           if (check.key().isEmpty()) {
-            known = Math.max(known, check.actualRevision());
+            // Less than before, if it was deleted meanwhile.
+            known = check.actualRevision();
           }
         }
       }

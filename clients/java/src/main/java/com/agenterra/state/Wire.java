@@ -112,8 +112,9 @@ final class Wire {
     if (Math.abs(value.toDays()) > MOST_DAYS) {
       throw WorkflowStateException.invalid(field, field + " is too long.");
     }
-    // Rounded up to milliseconds, so that what is short does not become "none".
-    long millis = Math.floorDiv(value.toNanos() + 999_999, 1_000_000L);
+    // Rounded away from zero to milliseconds, so that what is short does not become "none".
+    long most = value.isNegative() ? -999_999 : 999_999;
+    long millis = (value.toNanos() + most) / 1_000_000;
     return com.google.protobuf.Duration.newBuilder()
         .setSeconds(millis / 1000)
         .setNanos((int) (millis % 1000) * 1_000_000)

@@ -80,6 +80,14 @@ final class CallsTest {
     entry = client.setState(SetState.of(id, "k", 1).ttl(Duration.ofNanos(1)));
     left = Duration.between(entry.updateTime(), entry.expireTime().orElseThrow());
     assertEquals(Duration.ofMillis(1), left);
+    // Not rounded to zero, which would be for ever.
+    for (Duration gone : List.of(Duration.ofNanos(-1), Duration.ofNanos(-999_999))) {
+      WorkflowStateException error =
+          assertThrows(
+              WorkflowStateException.class,
+              () -> client.setState(SetState.of(id, "k", 1).ttl(gone)));
+      assertEquals(Reason.INVALID_REQUEST, error.reason());
+    }
   }
 
   @Test

@@ -8,10 +8,18 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.agenterra.state.support.FakeService;
 import com.agenterra.state.support.Proxy;
 import com.agenterra.state.support.Service;
+import com.agenterra.state.v1.BatchRequest;
+import com.agenterra.state.v1.BatchResponse;
 import com.agenterra.state.v1.ErrorDetail;
 import com.agenterra.state.v1.ErrorReason;
+import com.agenterra.state.v1.ForkSessionRequest;
+import com.agenterra.state.v1.ForkSessionResponse;
 import com.agenterra.state.v1.GetStateRequest;
 import com.agenterra.state.v1.GetStateResponse;
+import com.agenterra.state.v1.ListStateRequest;
+import com.agenterra.state.v1.ListStateResponse;
+import com.agenterra.state.v1.RestoreSessionRequest;
+import com.agenterra.state.v1.RestoreSessionResponse;
 import com.agenterra.state.v1.SetStateRequest;
 import com.agenterra.state.v1.SetStateResponse;
 import com.agenterra.state.v1.WorkflowStateServiceGrpc.WorkflowStateServiceImplBase;
@@ -235,6 +243,13 @@ final class FailuresTest {
     assertEquals(
         Reason.REVISION_MISMATCH,
         reasonOfWrite(bare(Code.UNAVAILABLE), failure(Reason.REVISION_MISMATCH)));
+    // What a proxy says for itself, and the service only with a reason.
+    for (Code code : List.of(Code.UNIMPLEMENTED, Code.NOT_FOUND, Code.RESOURCE_EXHAUSTED)) {
+      assertEquals(Reason.OUTCOME_UNKNOWN, reasonOfWrite(bare(Code.UNAVAILABLE), bare(code)));
+    }
+    assertEquals(
+        Reason.VALUE_TOO_LARGE,
+        reasonOfWrite(bare(Code.UNAVAILABLE), failure(Reason.VALUE_TOO_LARGE)));
     assertEquals(Reason.UNAUTHENTICATED, reasonOfWrite(failure(Reason.UNAUTHENTICATED)));
     assertEquals(
         Reason.RATE_LIMITED,
@@ -246,6 +261,85 @@ final class FailuresTest {
         WorkflowStateClient client = quick(fake.url())) {
       return assertThrows(WorkflowStateException.class, () -> client.setState("s", "k", 1))
           .reason();
+    }
+  }
+
+  /** Forks and restores, and fails when the state of what came of it is listed. */
+  private static final class Unlisted extends WorkflowStateServiceImplBase {
+    private final RuntimeException failure;
+
+    Unlisted(RuntimeException failure) {
+      this.failure = failure;
+    }
+
+    @Override
+    public void forkSession(
+        ForkSessionRequest request, StreamObserver<ForkSessionResponse> observer) {
+      ForkSessionResponse.Builder answer = ForkSessionResponse.newBuilder();
+      answer.getSessionBuilder().setSessionId("copy").setRevision(1);
+      observer.onNext(answer.build());
+      observer.onCompleted();
+    }
+
+    @Override
+    public void restoreSession(
+        RestoreSessionRequest request, StreamObserver<RestoreSessionResponse> observer) {
+      RestoreSessionResponse.Builder answer = RestoreSessionResponse.newBuilder();
+      answer.getSessionBuilder().setSessionId("s").setRevision(3);
+      observer.onNext(answer.build());
+      observer.onCompleted();
+    }
+
+    @Override
+    public void listState(ListStateRequest request, StreamObserver<ListStateResponse> observer) {
+      observer.onError(failure);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = Reason.class,
+      names = {"UNAUTHENTICATED", "PERMISSION_DENIED", "RATE_LIMITED", "STORE_UNAVAILABLE"})
+  void aForkThatWasMadeIsNoneThatFailedThoughItsStateMayNotBeRead(Reason reason) {
+    try (FakeService fake = new FakeService(new Unlisted(failure(reason)));
+        WorkflowStateClient client = quick(fake.url())) {
+      WorkflowStateException fork =
+          assertThrows(WorkflowStateException.class, () -> client.forkSession("s", "copy"));
+      WorkflowStateException restore =
+          assertThrows(WorkflowStateException.class, () -> client.restoreSession("s", 1));
+      for (WorkflowStateException error : List.of(fork, restore)) {
+        assertEquals(Reason.OUTCOME_UNKNOWN, error.reason());
+        assertEquals(reason, ((WorkflowStateException) error.getCause()).reason());
+      }
+    }
+    try (FakeService fake = new FakeService(new Unlisted(failure(Reason.HISTORY_COMPACTED)));
+        WorkflowStateClient client = quick(fake.url())) {
+      assertEquals(
+          Reason.HISTORY_COMPACTED,
+          assertThrows(WorkflowStateException.class, () -> client.forkSession("s", "copy"))
+              .reason());
+    }
+  }
+
+  @Test
+  void aResultOfANewerKindLeavesOpenWhetherAWriteWasMade() {
+    BatchResponse.Builder answer = BatchResponse.newBuilder();
+    answer.addResultsBuilder();
+    answer.addResultsBuilder();
+    WorkflowStateServiceImplBase newer =
+        new WorkflowStateServiceImplBase() {
+          @Override
+          public void batch(BatchRequest request, StreamObserver<BatchResponse> observer) {
+            observer.onNext(answer.build());
+            observer.onCompleted();
+          }
+        };
+    try (FakeService fake = new FakeService(newer);
+        WorkflowStateClient client = quick(fake.url())) {
+      List<Result> results = client.batch(List.of(SetState.of("s", "k", 1), GetState.of("s", "k")));
+      List<Reason> reasons =
+          results.stream().map(result -> result.error().orElseThrow().reason()).toList();
+      assertEquals(List.of(Reason.OUTCOME_UNKNOWN, Reason.STORE_UNAVAILABLE), reasons);
     }
   }
 

@@ -63,6 +63,8 @@ final class OptionsTest {
         "ftp://127.0.0.1",
         "http://",
         "http://host:port",
+        "http://host:65536",
+        "http://host:99999",
         "http://ho st",
         "http://user:hunter2@host",
         "http://host/path/hunter2",
@@ -81,6 +83,7 @@ final class OptionsTest {
   void aUrlNamesAHostAndAPort() {
     assertEquals("dns:///host:80", ClientOptions.of("http://host").settings().target());
     assertEquals("dns:///my_host:81", ClientOptions.of("HTTP://my_host:81").settings().target());
+    assertEquals("dns:///host:65535", ClientOptions.of("http://host:65535").settings().target());
     assertEquals("dns:///host:443", ClientOptions.of("https://host/").settings().target());
     assertEquals("dns:///[::1]:7410", ClientOptions.of("http://[::1]:7410").settings().target());
   }

@@ -9,35 +9,25 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.agenterra.state.support.FakeService;
 import com.agenterra.state.support.Proxy;
 import com.agenterra.state.support.Service;
-import com.agenterra.state.v1.PipelineRequest;
-import com.agenterra.state.v1.PipelineResponse;
 import com.agenterra.state.v1.WatchSessionRequest;
 import com.agenterra.state.v1.WatchSessionResponse;
 import com.agenterra.state.v1.WorkflowStateServiceGrpc.WorkflowStateServiceImplBase;
-import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
-import java.io.IOException;
-import java.net.ServerSocket;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
-import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
-import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-/** Watches and pipelines, over connections that come and go. */
+/** Watches, over connections that come and go. */
 @Timeout(60)
 final class StreamsTest {
   private static final Retry QUICK = new Retry(5, Duration.ofMillis(5), Duration.ofMillis(20));
@@ -286,193 +276,6 @@ final class StreamsTest {
       assertEquals(
           Reason.STORE_UNAVAILABLE,
           assertThrows(WorkflowStateException.class, () -> change(watch)).reason());
-    }
-  }
-
-  @Test
-  void aPipelineAnswersEachBatchInOrder() {
-    List<CompletableFuture<List<Result>>> answers = new ArrayList<>();
-    try (Pipeline pipeline = client.pipeline()) {
-      for (int number = 1; number <= 1000; number++) {
-        answers.add(
-            pipeline.send(List.of(Commit.to(id).increment("n"), GetState.of(id, "missing"))));
-      }
-      assertEquals(List.of(), pipeline.send(List.of()).join());
-    }
-    for (int number = 1; number <= 1000; number++) {
-      List<Result> results = answers.get(number - 1).join();
-      assertEquals((long) number, results.get(0).committed().entry("n").value());
-      assertTrue(results.get(1).entry().isEmpty());
-    }
-  }
-
-  @Test
-  void whatDependsOnAnAnswerCanSendMoreAndIsDoneBeforeTheEnd() {
-    AtomicInteger count = new AtomicInteger();
-    try (Pipeline pipeline = client.pipeline()) {
-      // More than may be without an answer, each of which sends one more.
-      for (int number = 0; number < 600; number++) {
-        pipeline
-            .send(List.of(Commit.to(id).increment("n")))
-            .thenCompose(answer -> pipeline.send(List.of(Commit.to(id).increment("n"))))
-            .thenAccept(answer -> count.incrementAndGet());
-      }
-    }
-    assertEquals(600, count.get());
-    assertEquals(Optional.of(1200L), client.getState(id, "n"));
-  }
-
-  @Test
-  void aPipelineSurvivesLostConnectionsAndDoesEachBatchOnce() {
-    List<CompletableFuture<List<Result>>> answers = new ArrayList<>();
-    try (Proxy proxy = new Proxy(Service.shared().port());
-        WorkflowStateClient own = through(proxy);
-        Pipeline pipeline = own.pipeline()) {
-      for (int number = 1; number <= 500; number++) {
-        answers.add(pipeline.send(List.of(Commit.to(id).increment("n"))));
-        if (number % 100 == 0) {
-          answers.get(number - 50).join();
-          proxy.cut();
-        }
-      }
-      pipeline.flush();
-      assertTrue(proxy.connections() > 2, () -> proxy.connections() + " connections");
-    }
-    for (int number = 1; number <= 500; number++) {
-      assertEquals(
-          (long) number, answers.get(number - 1).join().get(0).committed().entry("n").value());
-    }
-  }
-
-  @Test
-  void aPipelineGivesUpWhenNothingIsAnswered() throws IOException {
-    String url;
-    try (ServerSocket taken = new ServerSocket(0)) {
-      url = "http://127.0.0.1:" + taken.getLocalPort();
-    }
-    try (WorkflowStateClient own = WorkflowStateClient.connect(ClientOptions.of(url).retry(QUICK));
-        Pipeline pipeline = own.pipeline()) {
-      CompletableFuture<List<Result>> write = pipeline.send(List.of(SetState.of(id, "k", 1)));
-      CompletionException error = assertThrows(CompletionException.class, write::join);
-      assertEquals(Reason.OUTCOME_UNKNOWN, ((WorkflowStateException) error.getCause()).reason());
-      List<Operation> read = List.of(GetState.of(id, "k"));
-      assertEquals(
-          Reason.STORE_UNAVAILABLE,
-          assertThrows(WorkflowStateException.class, () -> pipeline.send(read)).reason());
-    }
-  }
-
-  /** Takes a batch on each connection and ends that with a failure. */
-  private static final class Ending extends WorkflowStateServiceImplBase {
-    private final Deque<Status> statuses;
-
-    Ending(Status... statuses) {
-      this.statuses = new ConcurrentLinkedDeque<>(List.of(statuses));
-    }
-
-    @Override
-    public StreamObserver<PipelineRequest> pipeline(StreamObserver<PipelineResponse> observer) {
-      return new StreamObserver<>() {
-        @Override
-        public void onNext(PipelineRequest request) {
-          observer.onError(statuses.remove().asRuntimeException());
-        }
-
-        @Override
-        public void onError(Throwable error) {
-          // The client has gone.
-        }
-
-        @Override
-        public void onCompleted() {
-          observer.onCompleted();
-        }
-      };
-    }
-  }
-
-  /** What a write and a read in a pipeline fail with when its connections end so. */
-  private static List<Reason> endOfPipeline(Status... statuses) {
-    try (FakeService fake = new FakeService(new Ending(statuses));
-        WorkflowStateClient own =
-            WorkflowStateClient.connect(ClientOptions.of(fake.url()).retry(QUICK));
-        Pipeline pipeline = own.pipeline()) {
-      CompletableFuture<List<Result>> write = pipeline.send(List.of(SetState.of("s", "k", 1)));
-      WorkflowStateException ofWrite = failureOf(write);
-      Reason later =
-          assertThrows(
-                  WorkflowStateException.class, () -> pipeline.send(List.of(GetState.of("s", "k"))))
-              .reason();
-      return List.of(ofWrite.reason(), later);
-    }
-  }
-
-  private static WorkflowStateException failureOf(CompletableFuture<?> answer) {
-    return (WorkflowStateException)
-        assertThrows(CompletionException.class, answer::join).getCause();
-  }
-
-  @Test
-  void whatAPipelineEndsWithSaysNothingOfWritesThatAnEarlierConnectionHadTaken() {
-    assertEquals(
-        List.of(Reason.OUTCOME_UNKNOWN, Reason.UNAUTHENTICATED),
-        endOfPipeline(Status.UNAVAILABLE, Status.UNAUTHENTICATED));
-    assertEquals(
-        List.of(Reason.OUTCOME_UNKNOWN, Reason.PERMISSION_DENIED),
-        endOfPipeline(Status.INTERNAL, Status.PERMISSION_DENIED));
-    // This one was decided on the batch, and that one was not taken before.
-    assertEquals(
-        List.of(Reason.INVALID_REQUEST, Reason.INVALID_REQUEST),
-        endOfPipeline(Status.UNAVAILABLE, Status.INVALID_ARGUMENT));
-    assertEquals(
-        List.of(Reason.UNAUTHENTICATED, Reason.UNAUTHENTICATED),
-        endOfPipeline(Status.UNAUTHENTICATED));
-  }
-
-  @Test
-  void aWriteThatNoConnectionHasTakenIsNotUnknown() throws IOException {
-    String url;
-    try (ServerSocket taken = new ServerSocket(0)) {
-      url = "http://127.0.0.1:" + taken.getLocalPort();
-    }
-    AtomicInteger asked = new AtomicInteger();
-    ClientOptions options =
-        ClientOptions.of(url).retry(QUICK).token(() -> asked.getAndIncrement() == 0 ? "t" : "t t");
-    try (WorkflowStateClient own = WorkflowStateClient.connect(options);
-        Pipeline pipeline = own.pipeline()) {
-      CompletableFuture<List<Result>> write = pipeline.send(List.of(SetState.of(id, "k", 1)));
-      assertEquals(Reason.UNAUTHENTICATED, failureOf(write).reason());
-      assertEquals(2, asked.get());
-    }
-  }
-
-  @Test
-  void aPipelineEndsWithWhatIsNoMatterOfConnections() {
-    try (Pipeline pipeline = client.pipeline()) {
-      List<Operation> tooMany = new ArrayList<>();
-      for (int number = 0; number < 257; number++) {
-        tooMany.add(GetState.of(id, "k"));
-      }
-      CompletableFuture<List<Result>> refused = pipeline.send(tooMany);
-      CompletionException error = assertThrows(CompletionException.class, refused::join);
-      assertEquals(Reason.REQUEST_TOO_LARGE, ((WorkflowStateException) error.getCause()).reason());
-    }
-  }
-
-  @Test
-  void aPipelineEndsWithItsClient() {
-    try (Proxy proxy = new Proxy(Service.shared().port())) {
-      WorkflowStateClient own = through(proxy);
-      Pipeline pipeline = own.pipeline();
-      pipeline.send(List.of(GetState.of(id, "k"))).join();
-      proxy.swallow(true);
-      CompletableFuture<List<Result>> read = pipeline.send(List.of(GetState.of(id, "k")));
-      own.close();
-      CompletionException error = assertThrows(CompletionException.class, read::join);
-      assertEquals(Reason.SHUTTING_DOWN, ((WorkflowStateException) error.getCause()).reason());
-      assertThrows(
-          WorkflowStateException.class, () -> pipeline.send(List.of(GetState.of(id, "k"))));
-      pipeline.close();
     }
   }
 }

@@ -186,6 +186,27 @@ final class UpdateTest {
   }
 
   @Test
+  void aSessionThatIsDeletedBetweenTwoAttemptsIsMadeAnew() {
+    client.setState(id, "a", 1);
+    AtomicInteger runs = new AtomicInteger();
+    try (WorkflowStateClient rival = Service.client()) {
+      client.update(
+          id,
+          draft -> {
+            int run = runs.incrementAndGet();
+            if (run == 1) {
+              rival.setState(id, "b", 2);
+            } else if (run == 2) {
+              rival.deleteSession(id);
+            }
+            draft.put("size", draft.size());
+          });
+    }
+    assertEquals(Map.of("size", 0L), client.getSession(id).orElseThrow().state());
+    assertEquals(3, runs.get());
+  }
+
+  @Test
   void updatesOfManyClientsInManyThreadsAllCount() throws Exception {
     ExecutorService threads = Executors.newFixedThreadPool(8);
     try (WorkflowStateClient other = Service.client()) {
