@@ -103,7 +103,17 @@ pub(crate) fn says_of_earlier(failure: &Error) -> bool {
     // These are decided before the service looks at a request id.
     let is_before_the_store =
         matches!(failure.reason(), Reason::Unauthenticated | Reason::PermissionDenied | Reason::RateLimited);
-    !is_unavailable(failure) && !is_before_the_store
+    !is_unavailable(failure) && !is_before_the_store && !is_a_proxys(failure)
+}
+
+/// Whether a proxy may have said it, for itself: without a detail it is not the store's word.
+fn is_a_proxys(failure: &Error) -> bool {
+    let source = std::error::Error::source(failure);
+    source.and_then(|source| source.downcast_ref::<Status>()).is_some_and(|status| {
+        let is_its_code =
+            matches!(status.code(), Code::Unimplemented | Code::NotFound | Code::ResourceExhausted);
+        is_its_code && detail_of(status).is_none()
+    })
 }
 
 /// Whether a write that failed so may have been done: also for a reason that is not known here.

@@ -83,16 +83,24 @@ pub(crate) fn answers(
     operations: &[proto::Operation],
 ) -> Result<Vec<Result<Answer, Error>>, Error> {
     if results.len() != operations.len() {
-        let write = any_writes(operations);
         return Err(Error::new(
-            if write { Reason::OutcomeUnknown } else { Reason::StoreUnavailable },
+            unsaid(operations),
             "The service's answer has not one result for each operation.",
         ));
     }
-    Ok(results.into_iter().map(answer).collect())
+    Ok(results
+        .into_iter()
+        .zip(operations)
+        .map(|(result, operation)| answer(result, std::slice::from_ref(operation)))
+        .collect())
 }
 
-fn answer(result: proto::Result) -> Result<Answer, Error> {
+/// Why operations failed whose answer does not say how they ended.
+fn unsaid(operations: &[proto::Operation]) -> Reason {
+    if any_writes(operations) { Reason::OutcomeUnknown } else { Reason::StoreUnavailable }
+}
+
+fn answer(result: proto::Result, operation: &[proto::Operation]) -> Result<Answer, Error> {
     Ok(match result.result {
         Some(WireResult::GetState(response)) => Answer::GetState(response.entry.map(wire::entry)),
         Some(WireResult::SetState(response)) => {
@@ -107,7 +115,7 @@ fn answer(result: proto::Result) -> Result<Answer, Error> {
         }
         None => {
             return Err(Error::new(
-                Reason::StoreUnavailable,
+                unsaid(operation),
                 "The service answered with a kind of result that this client does not know.",
             ));
         }

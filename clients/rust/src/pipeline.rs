@@ -49,7 +49,7 @@ struct Pipeline {
     waiting: VecDeque<PipelineRequest>,
     /// How many of them the connection has taken.
     sent: usize,
-    /// How many of them a connection that was lost had taken, so that they may be done.
+    /// How many of them a connection that has ended had taken, so that they may be done.
     doubtful: usize,
     connection: Option<Connection>,
     /// Connections in a row that answered nothing.
@@ -60,6 +60,7 @@ struct Connection {
     /// Where batches go; `None` when all are sent.
     outbox: Option<mpsc::Sender<PipelineRequest>>,
     answers: Answering,
+    has_answered: bool,
 }
 
 enum Answering {
@@ -82,6 +83,9 @@ impl Pipeline {
             let failure = match self.answer().await {
                 Ok(Some(answer)) => {
                     self.failures = 0;
+                    if let Some(connection) = &mut self.connection {
+                        connection.has_answered = true;
+                    }
                     return self.answered(answer).map(Some);
                 }
                 // There was nothing to send after all.
@@ -89,19 +93,19 @@ impl Pipeline {
                 // The service has ended the stream.
                 Ok(None) => failure::unreachable(),
                 Err(failure) if failure::says_of_earlier(&failure) => return Err(failure),
-                Err(failure) if !failure::is_unavailable(&failure) => {
-                    return Err(self.unanswered(failure, self.doubtful));
-                }
                 Err(failure) => failure,
             };
-            if !failure::was_not_sent(&failure) {
+            let lost = failure::is_unavailable(&failure);
+            // A service that has answered nothing and says why has refused to look at it.
+            let was_open = lost || self.connection.as_ref().is_some_and(|connection| connection.has_answered);
+            if was_open && !failure::was_not_sent(&failure) {
                 self.doubtful = self.doubtful.max(self.sent);
             }
             (self.connection, self.sent) = (None, 0);
             self.failures += 1;
             let retry = self.channel.settings().retry;
-            if self.failures >= retry.attempts {
-                return Err(self.unanswered(failure, self.waiting.len()));
+            if !lost || self.failures >= retry.attempts {
+                return Err(self.unanswered(failure));
             }
             sleep(retry.pause(self.failures)).await;
         }
@@ -128,7 +132,7 @@ impl Pipeline {
     /// What happens next: there is room for a batch, or one comes from the source, or an answer from the
     /// service.
     async fn step(&mut self) -> Step {
-        let Some(Connection { outbox, answers }) = &mut self.connection else {
+        let Some(Connection { outbox, answers, .. }) = &mut self.connection else {
             return Step::Answer(Ok(None));
         };
         let has_batch = self.sent < self.waiting.len();
@@ -176,9 +180,9 @@ impl Pipeline {
         operations::answers(answer.results, &request.operations)
     }
 
-    /// The error of a pipeline that ends when so many batches may be done.
-    fn unanswered(&self, failure: Error, doubtful: usize) -> Error {
-        if !self.waiting.iter().take(doubtful).any(|request| any_writes(&request.operations)) {
+    /// The error of a pipeline that ends.
+    fn unanswered(&self, failure: Error) -> Error {
+        if !self.waiting.iter().take(self.doubtful).any(|request| any_writes(&request.operations)) {
             return failure;
         }
         Error::new(
@@ -196,7 +200,7 @@ impl Connection {
         let (outbox, inbox) = mpsc::channel(1);
         let request = channel.request(Inbox(inbox)).await?;
         let opening = Box::pin(async move { stub.pipeline(request).await });
-        Ok(Self { outbox: Some(outbox), answers: Answering::Opening(opening) })
+        Ok(Self { outbox: Some(outbox), answers: Answering::Opening(opening), has_answered: false })
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::channel::Channel;
 use crate::error::{Error, Reason};
-use crate::failure::is_unavailable;
+use crate::failure::says_of_earlier;
 use crate::nouns::Session;
 use crate::proto;
 use crate::wire;
@@ -21,8 +21,9 @@ pub(crate) type Entries = BTreeMap<String, proto::Entry>;
 
 /// The session that a write left, with its state: where the answer has none, page by page, at its revision.
 ///
-/// The write is done by then, so a service that can't be reached is OUTCOME_UNKNOWN. HISTORY_COMPACTED passes
-/// on: others have written so much meanwhile that the revision is not kept any more.
+/// The write is done by then, so a service that can't be reached, or does not let the caller in, is
+/// OUTCOME_UNKNOWN. HISTORY_COMPACTED passes on: others have written so much meanwhile that the revision is not
+/// kept any more.
 pub(crate) async fn completed(
     channel: &Channel,
     session: Option<proto::Session>,
@@ -32,7 +33,7 @@ pub(crate) async fn completed(
     if session.state.is_empty() {
         let entries = entries(channel, &session.session_id, session.revision, deadline).await;
         let entries = entries.map_err(|failure| {
-            if !is_unavailable(&failure) {
+            if says_of_earlier(&failure) {
                 return failure;
             }
             Error::new(

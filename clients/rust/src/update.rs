@@ -64,8 +64,10 @@ impl<R, E: From<Error>> Update<'_, R, E> {
             if attempt >= self.attempts {
                 return Err(failure.into());
             }
-            let of_session = failure.failed_checks().iter().filter(|check| check.key.is_empty());
-            known = of_session.map(|check| check.actual_revision).fold(known, i64::max);
+            if let Some(check) = failure.failed_checks().iter().find(|check| check.key.is_empty()) {
+                // Less than before, if it was deleted meanwhile.
+                known = check.actual_revision;
+            }
             let longest = MAX_PAUSE.min(Duration::from_millis(2_u64.saturating_pow(attempt)));
             sleep(longest.mul_f64(rand::random())).await;
         }

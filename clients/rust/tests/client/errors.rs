@@ -2,13 +2,13 @@
 
 use std::error::Error as _;
 
-use agenterra_workflow_state::proto::ErrorReason;
-use agenterra_workflow_state::{Client, Code, GetState, Operation, Reason, SetState, StreamExt};
+use agenterra_workflow_state::proto::{self, ErrorReason};
+use agenterra_workflow_state::{Answer, Client, Code, GetState, Operation, Reason, SetState, StreamExt};
 use futures_util::stream;
 use serde_json::json;
 use tonic::Status;
 
-use crate::support::raw::{Raw, detailed};
+use crate::support::raw::{Raw, Said, detailed};
 use crate::support::{Service, reason, retries, unique};
 
 #[tokio::test]
@@ -129,9 +129,11 @@ async fn what_a_retry_says_counts_only_if_it_is_about_the_first_attempt_too() {
         (ErrorReason::PermissionDenied, Reason::OutcomeUnknown),
         (ErrorReason::RateLimited, Reason::OutcomeUnknown),
         (ErrorReason::StoreUnavailable, Reason::OutcomeUnknown),
+        // With a reason it is the service's word.
+        (ErrorReason::RequestTooLarge, Reason::RequestTooLarge),
     ];
     for (second, expected) in cases {
-        let statuses = || [Status::internal("lost"), detailed(Code::Aborted, second as i32)];
+        let statuses = || [Status::internal("lost"), detailed(Code::ResourceExhausted, second as i32)];
         let (_, url) = Raw::saying(statuses()).await;
         let client = Client::builder(url).retry(retries(2)).build().unwrap();
         assert_eq!(reason(client.set_state("s", "k", 1).await), expected, "{second:?}");
@@ -146,10 +148,92 @@ async fn what_a_retry_says_counts_only_if_it_is_about_the_first_attempt_too() {
         assert_eq!(end_of_pipeline(statuses(), read).await, Reason::of(second), "{second:?}");
         if expected != Reason::of(second) && second != ErrorReason::StoreUnavailable {
             // No connection before had it.
-            let first = [detailed(Code::Aborted, second as i32)];
+            let first = [detailed(Code::ResourceExhausted, second as i32)];
             assert_eq!(end_of_pipeline(first, write()).await, Reason::of(second), "{second:?}");
         }
     }
+}
+
+/// What has no reason a proxy may have said, for itself.
+#[tokio::test]
+async fn what_a_proxy_says_to_a_retry_is_not_about_the_first_attempt() {
+    let cases = [
+        (Code::Unimplemented, Reason::InvalidRequest),
+        (Code::NotFound, Reason::InvalidRequest),
+        (Code::ResourceExhausted, Reason::RequestTooLarge),
+    ];
+    for (code, alone) in cases {
+        let statuses = || [Status::internal("lost"), Status::new(code, "by the proxy")];
+        let (_, url) = Raw::saying(statuses()).await;
+        let client = Client::builder(url).retry(retries(2)).build().unwrap();
+        assert_eq!(reason(client.set_state("s", "k", 1).await), Reason::OutcomeUnknown, "{code:?}");
+        let write = || SetState::new("s", "k", 1).into();
+        assert_eq!(end_of_pipeline(statuses(), write()).await, Reason::OutcomeUnknown, "{code:?}");
+        let first = [Status::new(code, "by the proxy")];
+        assert_eq!(end_of_pipeline(first, write()).await, alone, "{code:?}");
+    }
+}
+
+/// A connection that has answered is open: what it ends with is not about what it had taken.
+#[tokio::test]
+async fn a_write_may_be_done_when_a_connection_that_has_answered_ends_however_it_does() {
+    let cases = [
+        (Code::Unauthenticated, Reason::OutcomeUnknown),
+        (Code::PermissionDenied, Reason::OutcomeUnknown),
+        (Code::ResourceExhausted, Reason::OutcomeUnknown),
+        (Code::InvalidArgument, Reason::InvalidRequest),
+    ];
+    for (code, expected) in cases {
+        let read = proto::Result {
+            result: Some(proto::result::Result::GetState(proto::GetStateResponse::default())),
+        };
+        let answer = proto::PipelineResponse { results: vec![read] };
+        let (_, url) = Raw::saying([Said::after([answer], Status::new(code, "the end"))]).await;
+        let client = Client::builder(url).retry(retries(2)).build().unwrap();
+        let batches = [vec![GetState::new("s", "k").into()], vec![SetState::new("s", "k", 1).into()]];
+        let mut pipeline = client.pipeline(stream::iter(batches));
+        assert!(matches!(pipeline.next().await.unwrap().unwrap()[..], [Ok(Answer::GetState(None))]));
+        assert_eq!(reason(pipeline.next().await.unwrap()), expected, "{code:?}");
+        assert!(pipeline.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_fork_that_was_made_is_none_that_failed_though_its_state_may_not_be_read() {
+    let cases = [
+        (ErrorReason::Unauthenticated, Reason::OutcomeUnknown),
+        (ErrorReason::PermissionDenied, Reason::OutcomeUnknown),
+        (ErrorReason::RateLimited, Reason::OutcomeUnknown),
+        (ErrorReason::StoreUnavailable, Reason::OutcomeUnknown),
+        (ErrorReason::ValueTooLarge, Reason::ValueTooLarge),
+    ];
+    let session = || Some(proto::Session { session_id: "s".into(), revision: 1, ..Default::default() });
+    for (of_reading, expected) in cases {
+        let refused = || Said::from(detailed(Code::Aborted, of_reading as i32));
+        let fork = proto::ForkSessionResponse { session: session() };
+        let (_, url) = Raw::saying([Said::after([fork], Status::ok("")), refused()]).await;
+        let client = Client::builder(url).retry(retries(1)).build().unwrap();
+        let error = client.fork_session("s", "copy").await.unwrap_err();
+        assert_eq!(error.reason(), expected, "{of_reading:?}");
+        if expected == Reason::OutcomeUnknown {
+            assert!(error.source().unwrap().to_string().starts_with(Reason::of(of_reading).as_str()));
+        }
+        let restore = proto::RestoreSessionResponse { session: session() };
+        let (_, url) = Raw::saying([Said::after([restore], Status::ok("")), refused()]).await;
+        let client = Client::builder(url).retry(retries(1)).build().unwrap();
+        assert_eq!(reason(client.restore_session("s", 1).await), expected, "{of_reading:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_of_a_newer_kind_leaves_open_whether_a_write_was_made() {
+    let answer = proto::BatchResponse { results: vec![proto::Result::default(); 2] };
+    let (_, url) = Raw::saying([Said::after([answer], Status::ok(""))]).await;
+    let client = Client::new(url).unwrap();
+    let operations = [SetState::new("s", "k", 1).into(), GetState::new("s", "k").into()];
+    let results = client.batch(operations).await.unwrap();
+    let reasons: Vec<_> = results.into_iter().map(reason).collect();
+    assert_eq!(reasons, [Reason::OutcomeUnknown, Reason::StoreUnavailable]);
 }
 
 /// What a pipeline of that one operation fails with when its connections end so, one after the other.
@@ -171,6 +255,7 @@ impl Of for Reason {
         let known = [
             Reason::RevisionMismatch,
             Reason::ValueTooLarge,
+            Reason::RequestTooLarge,
             Reason::Unauthenticated,
             Reason::PermissionDenied,
             Reason::RateLimited,

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use agenterra_workflow_state::{Client, Commit, GetState, Reason, SetState};
+use agenterra_workflow_state::{Client, Commit, GetState, Reason, SetState, StreamExt};
+use futures_util::stream;
 use tokio::time::sleep;
 
 use crate::support::proxy::Proxy;
@@ -101,6 +102,9 @@ async fn a_write_after_the_connection_was_lost_for_good_never_left() {
     // The first finds a connection that ends, and can't know; later ones find none.
     assert!(client.set_state("s", "n", 2).await.is_err());
     assert_eq!(reason(client.set_state("s", "n", 3).await), Reason::StoreUnavailable);
+    let write = vec![SetState::new("s", "n", 4).into()];
+    let end = client.pipeline(stream::iter([write])).next().await.unwrap();
+    assert_eq!(reason(end), Reason::StoreUnavailable);
 }
 
 #[tokio::test]

@@ -172,6 +172,34 @@ async fn an_update_gives_up_after_its_attempts() {
     assert_eq!(client.get_state::<u8>(&id, "n").await.unwrap(), Some(3));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_deleted_between_two_attempts_is_made_anew() {
+    let service = Service::shared();
+    let (client, other) = (service.client(), service.client());
+    let id = unique("deleted");
+    client.set_state(&id, "a", 1).await.unwrap();
+    let mut runs = 0;
+    let handle = tokio::runtime::Handle::current();
+    client
+        .update(&id, |draft| {
+            runs += 1;
+            draft.set("size", draft.keys().len())?;
+            let write = async {
+                match runs {
+                    1 => other.set_state(&id, "b", 2).await.map(drop),
+                    2 => other.delete_session(&id).await.map(drop),
+                    _ => Ok(()),
+                }
+            };
+            tokio::task::block_in_place(|| handle.block_on(write))
+        })
+        .attempts(10)
+        .await
+        .unwrap();
+    let session = client.get_session(&id).await.unwrap().unwrap();
+    assert_eq!((Value::Object(session.state), runs), (json!({ "size": 0 }), 3));
+}
+
 #[tokio::test]
 async fn many_updates_at_once_all_count() {
     let service = Service::shared();
