@@ -213,6 +213,8 @@ class Resendable {
   #connections = 0;
   /** How many of those sent, from the oldest on, a connection before that of the moment had: they may be done. */
   #doubtful = 0;
+  /** Whether the connection of the moment has answered something: it was let in, and what it has may be done. */
+  #hasAnswered = false;
   /** What the source threw. */
   failure: { readonly error: unknown } | undefined;
 
@@ -230,6 +232,7 @@ class Resendable {
     // Now, not at the first message: a connection that fails before that is another one all the same.
     this.#connections += 1;
     this.#doubtful = this.#sent.length;
+    this.#hasAnswered = false;
     return this.#messages(this.#connections);
   }
 
@@ -261,6 +264,7 @@ class Resendable {
     if (oldest === undefined) throw new Error("The service answered what was not asked.");
     const results = oldest.batch.answer(resultsOf(answer, oldest.batch.operations));
     this.#sent.shift();
+    this.#hasAnswered = true;
     this.#doubtful = Math.max(0, this.#doubtful - 1);
     return results;
   }
@@ -268,8 +272,8 @@ class Resendable {
   /** The error of a stream that is given up. */
   unanswered(error: WorkflowStateError): WorkflowStateError {
     if (!isBeforeTheStore(error)) return error;
-    // Unless it is lost, the service refused to look at what this connection sent.
-    const open = isUnavailable(error) ? this.#sent : this.#sent.slice(0, this.#doubtful);
+    // A connection that is refused before it has answered anything was not let in: what it sent was not looked at.
+    const open = isUnavailable(error) || this.#hasAnswered ? this.#sent : this.#sent.slice(0, this.#doubtful);
     return open.some(({ batch }) => batch.operations.some(isWrite))
       ? new WorkflowStateError(
           "OUTCOME_UNKNOWN",

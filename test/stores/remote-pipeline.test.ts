@@ -212,7 +212,7 @@ describe.each([
   /** What a pipeline of these ends with, after so many answers; each service in turn takes a batch, or is the refusal. */
   async function ending(
     operations: readonly Operation[],
-    services: readonly ("answers and is lost" | "is lost" | "refuses")[],
+    services: readonly ("answers and is lost" | "answers and refuses" | "is lost" | "refuses")[],
     headers?: () => HeadersInit,
   ): Promise<[number, string]> {
     const turns = services.values();
@@ -221,8 +221,15 @@ describe.each([
         pipeline: async function* (requests) {
           const turn = turns.next().value;
           if (turn === "refuses") throw refusal;
+          let count = 0;
           for await (const _ of requests) {
+            count += 1;
             if (turn === "answers and is lost") yield { results: [{ result }] };
+            if (turn === "answers and refuses") {
+              if (count > 1) throw refusal;
+              yield { results: [{ result }] };
+              continue;
+            }
             throw new ConnectError("lost", Code.Unavailable);
           }
         },
@@ -247,6 +254,11 @@ describe.each([
   test("what an earlier connection took may have been done", async () => {
     expect(await ending([write], ["is lost", "refuses"])).toEqual([0, "OUTCOME_UNKNOWN"]);
     expect(await ending([write], ["is lost", "is lost", "refuses"])).toEqual([0, "OUTCOME_UNKNOWN"]);
+  });
+
+  test("and so may what one that was let in took, however it ended", async () => {
+    expect(await ending([write, write], ["answers and refuses"])).toEqual([1, "OUTCOME_UNKNOWN"]);
+    expect(await ending([write, read], ["answers and refuses"])).toEqual([1, reason]);
   });
 
   test("also where a token can't be had for the next", async () => {
