@@ -429,6 +429,26 @@ async def test_a_refusal_leaves_what_an_earlier_connection_of_a_pipeline_took_in
             assert caught.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("reason", [Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED, Reason.RATE_LIMITED])
+async def test_what_a_pipelines_connection_took_is_in_doubt_once_it_was_let_in(
+    kind: Kind, told: Raw, reason: Reason
+) -> None:
+    told.code = CODE_OF_REASON[reason]
+    told.detail = state_pb2.ErrorDetail(reason=state_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"))
+    told.results = [service_pb2.Result()]
+    told.let_in = 1
+    write: Operation = SetState("s", "k", 1)
+    read: Operation = GetState("s", "k")
+    async with opened(kind, told.url) as client:
+        for operation, final in ((write, Reason.OUTCOME_UNKNOWN), (read, reason)):
+            pipeline = client.pipeline([[write], [operation]])
+            assert len(await pipeline.__anext__()) == 1
+            with pytest.raises(WorkflowStateError) as caught:
+                await pipeline.__anext__()
+            assert caught.value.reason is final
+            assert caught.value.__cause__ is not None
+
+
 def test_a_reason_that_is_none_is_refused() -> None:
     for name in ("", "UNKNOWN", "UNKNOWN_x", "NEWER", 99):
         with pytest.raises(ValueError, match="is not a valid Reason"):

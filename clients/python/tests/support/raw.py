@@ -27,6 +27,8 @@ class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
         #: How many pipelines are lost when they have answered `answers` batches, before one ends with `code` at once.
         self.losses = 0
         self.answers = 0
+        #: How many batches a pipeline that is not lost answers, and takes one more, before it ends with `code`.
+        self.let_in = 0
         self.lock = threading.Lock()
         self.carried: list[dict[str, str | bytes]] = []
         self.url = ""
@@ -64,6 +66,11 @@ class Raw(service_pb2_grpc.WorkflowStateServiceServicer):
                 yield service_pb2.PipelineResponse(results=self.results)
             next(requests)
             context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+        for _ in range(self.let_in):
+            next(requests)
+            yield service_pb2.PipelineResponse(results=self.results)
+        if self.let_in > 0:
+            next(requests)
         self._answer(context)
 
     def WatchSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802

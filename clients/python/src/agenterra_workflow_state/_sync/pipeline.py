@@ -102,6 +102,8 @@ class Outbox:
         self._taken = 0
         # How many of them, from the oldest on, a connection before it has taken: they may be done.
         self._doubtful = 0
+        # Whether the connection of the moment has answered something: it was let in, and what it has may be done.
+        self._has_answered = False
         self._connection = 0
         self._ended = False
         self._stopped = False
@@ -136,6 +138,7 @@ class Outbox:
             self._connection += 1
             self._doubtful = max(self._doubtful, self._taken)
             self._taken = 0
+            self._has_answered = False
             self._changed.notify_all()
             return self._connection
 
@@ -160,6 +163,7 @@ class Outbox:
                 raise WorkflowStateError(Reason.STORE_UNAVAILABLE, "The service answered what was not asked.")
             oldest = self._sent.popleft()
             self._taken -= 1
+            self._has_answered = True
             self._doubtful = max(self._doubtful - 1, 0)
         return results_from_wire(answer.results, oldest.operations)
 
@@ -174,8 +178,9 @@ class Outbox:
         if _failures.still_unknown(failure) is failure:
             return failure
         with self._changed:
-            # Unless it is unavailable, the service refused to look at what this connection sent.
-            count = len(self._sent) if _failures.is_unavailable(failure) else self._doubtful
+            # A connection that is refused before it has answered anything was not let in: what it sent was not looked at.
+            let_in = _failures.is_unavailable(failure) or self._has_answered
+            count = len(self._sent) if let_in else self._doubtful
             if not any(writes(request.operations) for request in islice(self._sent, count)):
                 return failure
         unknown = WorkflowStateError(
