@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportLines } from "../src/cli/export-lines.ts";
 import { importLines } from "../src/cli/import-lines.ts";
+import { answerKeeper } from "../src/cli/sealing.ts";
 import { type OpenOptions, openBackend, openEncodedStore } from "../src/open.ts";
 import { DEFAULT_LIMITS, type EncodedStore } from "../src/store.ts";
 import type { Backend, SessionKey } from "../src/stores/backend.ts";
@@ -108,6 +109,7 @@ const RULES = {
   limits: DEFAULT_LIMITS,
   seal: (_: SessionKey, __: string, value: Uint8Array) => value,
   keep: (_: SessionKey, __: string, value: Uint8Array) => value,
+  remember: answerKeeper(undefined),
 };
 
 /** From each kind to the next, and around. */
@@ -171,7 +173,9 @@ describe.each(KINDS)("a store in %s that is in use", (kind) => {
   test("is copied, each session as it is at one moment, and again what was written since", async () => {
     const [from, to] = [await freshUrl(kind), await freshUrl("SQLite")];
     const ids = Array.from({ length: 12 }, (_, i) => `s${i}`);
-    await withStore(from, async (store) => {
+    // All commits between two copies are kept, however slow the machine is to copy.
+    const kept = { retention: { history: 1_000_000 } };
+    const writeAndCopy = async (store: EncodedStore): Promise<void> => {
       let writing = true;
       const writers = ids.map(async (sessionId) => {
         for (let n = 1; writing; n++) {
@@ -197,7 +201,8 @@ describe.each(KINDS)("a store in %s that is in use", (kind) => {
         writing = false;
         await Promise.all(writers);
       }
-    });
+    };
+    await withStore(from, writeAndCopy, kept);
     await withBackends([from, to], (a, b) => copySessions(a, b));
     const sessions = ids.map((sessionId) => ({ namespace: "", sessionId }));
     const reads = await Promise.all(
@@ -253,8 +258,7 @@ describe("a copy", () => {
       await set(store, "s1", 10);
       await store.deleteSession({ sessionId: "s2" });
       await set(store, "s9", 9);
-      // More than are kept.
-      for (let i = 0; i < 300; i++) await set(store, "s3", i);
+      for (let i = 0; i < 200; i++) await set(store, "s3", i);
     });
     const done = await withBackends([from, to], (a, b) => copySessions(a, b));
     expect(done).toEqual({ moved: 4, unchanged: 2, conflicts: 0, complete: true });
@@ -307,6 +311,30 @@ describe("a copy", () => {
       expect(await valueAt(to, id)).toBe(await valueAt(from, id));
     }
     expect(await valueAt(to, "only there")).toBe(encodeValue(2).join());
+  });
+
+  // It once took sessions that began at the same time for one, and what was written to the target was lost.
+  test("leaves alone what was written to the target, however much the source has forgotten since", async () => {
+    const [from, to] = [await freshUrl("SQLite"), await freshUrl("SQLite")];
+    await withStore(from, async (store) => {
+      await set(store, "both went on", 0);
+      await set(store, "only the source", 0);
+    });
+    await withBackends([from, to], (a, b) => copySessions(a, b));
+    const own = { sessionId: "both went on", key: "written on the target", value: encodeValue(1) };
+    await withStore(to, (store) => store.setState(own));
+    await withStore(from, async (store) => {
+      for (const id of ["both went on", "only the source"])
+        for (let i = 0; i < 400; i++) await set(store, id, i);
+    });
+    const before = await withBackends([to], exported);
+    // What was never written to the target can't be told from that any more.
+    const left = await withBackends([from, to], (a, b) => copySessions(a, b));
+    expect(left).toEqual({ moved: 0, unchanged: 0, conflicts: 2, complete: true });
+    expect(await withBackends([to], exported)).toBe(before);
+    const over = await withBackends([from, to], (a, b) => copySessions(a, b, { overwrite: true }));
+    expect(over).toMatchObject({ moved: 2, conflicts: 0 });
+    expect(await valueAt(to, "only the source")).toBe(await valueAt(from, "only the source"));
   });
 
   test("takes up a session that has expired in the target only", async () => {

@@ -1,6 +1,6 @@
 /** Everything that a backend keeps, as lines of text. */
 import type { Backend, SessionKey, StoredRecord } from "../stores/backend.ts";
-import { sessionPages } from "../stores/moving.ts";
+import { retried, sessionPages } from "../stores/moving.ts";
 import { compareUtf8 } from "../stores/order.ts";
 import { firstLine, lastLine, lineOf } from "./record-lines.ts";
 import type { ValueChange } from "./sealing.ts";
@@ -30,7 +30,7 @@ export async function* exportLines(from: Backend, options: ExportOptions): Async
     for (const session of page) {
       if (signal?.aborted) return;
       let any = false;
-      for await (const record of sorted(from.dump(session))) {
+      for await (const record of recordsOf(from, session)) {
         any = true;
         yield lineOf(session, opened(session, record, open), open === undefined);
       }
@@ -40,6 +40,22 @@ export async function* exportLines(from: Backend, options: ExportOptions): Async
     }
   }
   if (!signal?.aborted) yield lastLine(sessions);
+}
+
+/** The records of a session. Where the database is away for a moment before the first is given out, it begins anew. */
+async function* recordsOf(from: Backend, session: SessionKey): AsyncGenerator<StoredRecord> {
+  const { first, rest } = await retried(async () => {
+    const rest = sorted(from.dump(session));
+    return { first: await rest.next(), rest };
+  });
+  try {
+    if (first.done) return;
+    yield first.value;
+    yield* rest;
+  } finally {
+    // One of which only the first was taken was never begun again, and holds a connection.
+    await rest.return(undefined);
+  }
 }
 
 /** The records in order, so that what is the same reads the same; as they come where they are too many to be held. */

@@ -12,7 +12,7 @@ import {
   withBackend,
 } from "./moving-command.ts";
 import { Progress } from "./progress.ts";
-import { keeper, sealer } from "./sealing.ts";
+import { answerKeeper, keeper, sealer } from "./sealing.ts";
 import { UsageError } from "./usage-error.ts";
 
 /** What options and the environment say, as they say it. */
@@ -35,6 +35,7 @@ export async function importStore({ input, ...options }: ImportCommandOptions): 
         limits,
         seal: sealer(encryption),
         keep: keeper(encryption),
+        remember: answerKeeper(encryption),
         overwrite,
         signal,
         onConflict: (session) => conflicts.add(session),

@@ -15,7 +15,7 @@ import {
 import { encodeValue } from "../value.ts";
 import { atLine, Fields, type Line, wrongLine } from "./line-fields.ts";
 import { FORMAT, VERSION } from "./record-lines.ts";
-import type { ValueChange } from "./sealing.ts";
+import type { AnswerChange, ValueChange } from "./sealing.ts";
 
 /** A record that is one of a session's, but its first. */
 export type Piece = Exclude<StoredRecord, { readonly kind: "head" }>;
@@ -37,6 +37,8 @@ export interface ValueRules {
   readonly seal: ValueChange;
   /** The bytes to keep of a value that was exported encrypted. */
   readonly keep: ValueChange;
+  /** What to keep of a remembered answer. */
+  readonly remember: AnswerChange;
 }
 
 /** The last moment that a message can say, 9999-12-31T23:59:59.999Z: a later one would fail every answer it is in. */
@@ -95,7 +97,7 @@ function sayingOf(fields: Fields, session: SessionKey | undefined, rules: ValueR
     case "event":
       return { type: "piece", piece: eventOf(fields, rules.limits) };
     case "request":
-      return { type: "piece", piece: requestOf(fields) };
+      return { type: "piece", piece: requestOf(fields, session, rules) };
     default:
       throw fields.wrong("type", "must be session, entry, event, request or end");
   }
@@ -205,17 +207,18 @@ function keyOf(fields: Fields, limits: Limits): { key: string; removed: boolean 
   return { key, removed };
 }
 
-function requestOf(fields: Fields): Piece {
+function requestOf(fields: Fields, session: SessionKey, { remember }: ValueRules): Piece {
   const fingerprint = fields.text("fingerprint");
   if (fingerprint.length !== 24) throw fields.wrong("fingerprint", "must have 24 characters");
   const wrote = fields.any("wrote");
   if (typeof wrote !== "boolean") throw fields.wrong("wrote", "must be true or false");
+  const requestId = requestIdOf(fields);
+  const kept = fields.has("kept") ? fields.bytes("kept") : undefined;
   return {
     kind: "request",
-    requestId: requestIdOf(fields),
+    requestId,
     time: fields.time("time", LATEST_WRITE),
-    fingerprint,
-    kept: fields.has("kept") ? fields.bytes("kept") : undefined,
+    ...remember(session, requestId, { fingerprint, kept }),
     revision: fields.integer("revision", 0),
     updateTime: fields.optionalTime("updateTime", LATEST_WRITE),
     wrote,

@@ -1,6 +1,7 @@
 /** Encryption as the commands need it that take values one by one, past any store. */
-import type { SessionKey } from "../stores/backend.ts";
+import type { Remembered, SessionKey } from "../stores/backend.ts";
 import { type Keyring, reseal } from "../stores/keyring.ts";
+import { valuesOfWhole } from "../stores/packed.ts";
 
 /** Takes a value where it is stored, and gives another for the same place. */
 export type ValueChange = (session: SessionKey, key: string, value: Uint8Array) => Uint8Array;
@@ -23,6 +24,39 @@ export function keeper(keyring: Keyring | undefined): ValueChange {
     keyring?.open(value, { ...session, key });
     return value;
   };
+}
+
+/** What is remembered of a request beside its outcome. */
+export type Answer = Pick<Remembered, "fingerprint" | "kept">;
+
+/** Takes what an export remembers of a request, and gives what to store of it. */
+export type AnswerChange = (session: SessionKey, requestId: string, answer: Answer) => Answer;
+
+/**
+ * What is stored of a remembered answer in an export. With keys: the same where all its values are encrypted under them, as an
+ * encrypted store has made it. Of any other the values are dropped, and the fingerprint, by which guesses at values could be
+ * tested, is masked: the id stays taken, so that a repeated write is refused and not made twice.
+ */
+export function answerKeeper(keyring: Keyring | undefined): AnswerChange {
+  return (session, requestId, answer) => {
+    if (keyring === undefined || isSealed(keyring, session, answer.kept)) return answer;
+    const { namespace, sessionId } = session;
+    const text = JSON.stringify(["imported", namespace, sessionId, requestId, answer.fingerprint]);
+    const [mask = ""] = keyring.masks(text);
+    return { fingerprint: mask.slice(0, answer.fingerprint.length), kept: undefined };
+  };
+}
+
+function isSealed(keyring: Keyring, session: SessionKey, kept: Uint8Array | undefined): boolean {
+  if (kept === undefined) return false;
+  try {
+    const values = valuesOfWhole(kept);
+    // Throws for what can't be opened.
+    for (const { key, value } of values ?? []) keyring.open(value, { ...session, key });
+    return values !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** What is stored anew under the first key; `undefined`: it is under that already. Fails with VALUE_UNREADABLE. */

@@ -40,7 +40,9 @@ export type Relation = "absent" | "same" | "earlier" | "other";
 /**
  * Copies every session of every namespace. Each is copied as it is when its turn comes, whole or not at all; one that is
  * already there is left alone, so a copy that was interrupted is run again and goes on. What is written to the source
- * afterwards is copied by the next run. Fails as the backends do.
+ * afterwards is copied by the next run, unless the source has dropped so much of it meanwhile that nothing proves the
+ * target's session to be an earlier state of its own: that is a conflict. Nobody should write to the target meanwhile: what is
+ * written to a session in the moment that it is loaded is lost. Fails as the backends do.
  */
 export async function copySessions(from: Backend, to: Backend, options: CopyOptions = {}): Promise<Moved> {
   const { signal, concurrency = 8, overwrite = false, onProgress, onConflict } = options;
@@ -48,15 +50,16 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
   for await (const sessions of sessionPages(from, signal)) {
     const relations = await retried(() => relationsOf(from, to, sessions));
     await inParallel(sessions.entries(), concurrency, async ([i, session]) => {
-      const relation = relations[i];
       if (signal?.aborted) return;
-      if (relation === "same") {
-        done.unchanged++;
-      } else if (relation === "other" && !overwrite) {
+      const seen = relations[i] as Relation;
+      const found = mayCopy(seen, overwrite)
+        ? await retried(() => copyUnlessChanged(from, to, session, overwrite))
+        : seen;
+      if (found === "copied") done.moved++;
+      if (found === "same") done.unchanged++;
+      if (found === "other") {
         done.conflicts++;
         onConflict?.(session);
-      } else if (await retried(() => copySession(from, to, session))) {
-        done.moved++;
       }
       onProgress?.({ ...done });
     });
@@ -65,12 +68,28 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
   return done;
 }
 
+function mayCopy(relation: Relation, overwrite: boolean): boolean {
+  return relation !== "same" && (relation !== "other" || overwrite);
+}
+
+/** Copies a session, unless someone has written to the target's since all were looked at; gives what there is to count. */
+async function copyUnlessChanged(
+  from: Backend,
+  to: Backend,
+  session: SessionKey,
+  overwrite: boolean,
+): Promise<Relation | "copied"> {
+  const [relation = "absent"] = await relationsOf(from, to, [session]);
+  if (!mayCopy(relation, overwrite)) return relation;
+  return (await copySession(from, to, session)) ? "copied" : "absent";
+}
+
 /** How often something is tried, and how long to wait before the second time, in milliseconds. */
 const TRIES = 3;
 const PAUSE_MS = 200;
 
 /** Tries again where a database was away for a moment, or a session was written too much to be read at one. */
-async function retried<T>(task: () => Promise<T>): Promise<T> {
+export async function retried<T>(task: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await task();
@@ -137,7 +156,7 @@ async function relationsOf(from: Backend, to: Backend, sessions: readonly Sessio
 
 /**
  * Whether the last that a caller wrote to the target's session is a commit of the source's too. Where the source no longer
- * keeps that commit, sessions that began at the same time are taken for one.
+ * keeps that commit nothing proves it, as the target may have been written too.
  */
 async function isEarlier(from: Backend, to: Backend, session: SessionKey, target: Head): Promise<boolean> {
   const range = { session, from: 1, to: target.revision, reverse: true, count: 16, bytes: 1 << 20 };
@@ -145,14 +164,7 @@ async function isEarlier(from: Backend, to: Backend, session: SessionKey, target
   const last = events.find(({ kind }) => kind !== "EXPIRED");
   if (last === undefined) return false;
   const [look] = await lookAt(from, [{ kind: "look", session, atRevision: last.revision }]);
-  if (look?.moment !== undefined) return look.moment.time === last.time;
-  const source = look?.head;
-  return (
-    source !== undefined &&
-    last.revision < source.oldest &&
-    target.born === source.born &&
-    target.metadata?.createTime === source.metadata?.createTime
-  );
+  return look?.moment?.time === last.time;
 }
 
 /** What is known of sessions in a backend. */

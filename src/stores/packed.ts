@@ -83,6 +83,20 @@ export function unpackSession(bytes: Uint8Array): KeptSession {
   return { ...head.session, state };
 }
 
+/**
+ * The values in the bytes of an answer, with their keys; `undefined`: these are not all that it holds, as the repeated request
+ * brings others, or there are none to tell by. Throws for what are no such bytes.
+ */
+export function valuesOfWhole(bytes: Uint8Array): { key: string; value: Uint8Array }[] | undefined {
+  const { head, values } = unpack<CommitHead | SessionHead>(bytes);
+  if ("whole" in head ? !head.whole : values.length === 0) return undefined;
+  const keys = "keys" in head ? head.keys : head.entries.map(({ key }) => key);
+  return keys.flatMap((key, i) => {
+    const value = values[i];
+    return value === undefined ? [] : [{ key, value }];
+  });
+}
+
 function pack(head: CommitHead | SessionHead, values: readonly Uint8Array[]): Uint8Array {
   const text = new TextEncoder().encode(JSON.stringify(head));
   const size = values.reduce((sum, { length }) => sum + length, HEAD_START + text.length);

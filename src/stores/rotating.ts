@@ -1,7 +1,7 @@
 /** Re-encrypting what a backend keeps, so that old keys can be given up. */
 import type { Backend, SessionKey } from "./backend.ts";
 import { inParallel } from "./in-parallel.ts";
-import { sessionPages } from "./moving.ts";
+import { retried, sessionPages } from "./moving.ts";
 
 /** How to re-encrypt. */
 export interface RotateOptions {
@@ -19,7 +19,10 @@ export interface Rotated {
   readonly pass: "check" | "rewrite";
   /** Sessions done in this pass. */
   readonly sessions: number;
-  /** Values that are, or were found to be, under other keys than the first. */
+  /**
+   * Values that were found to be under other keys than the first, or that were rewritten; of a session that had to be tried
+   * again, those of the last try.
+   */
   readonly values: number;
   /** Whether it came to the end; the signal ends it before. */
   readonly complete: boolean;
@@ -62,7 +65,7 @@ async function eachSession(
     await inParallel(page, concurrency, async (session) => {
       if (signal?.aborted) return;
       // Not in one expression: that would add to what was there before the wait, and drop what others added meanwhile.
-      const values = await task(session);
+      const values = await retried(() => task(session));
       done.values += values;
       done.sessions++;
       onProgress?.({ ...done });

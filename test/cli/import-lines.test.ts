@@ -6,10 +6,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { exportLines } from "../../src/cli/export-lines.ts";
 import { type ImportOptions, importLines } from "../../src/cli/import-lines.ts";
+import { answerKeeper } from "../../src/cli/sealing.ts";
 import { openBackend } from "../../src/open.ts";
 import { DEFAULT_LIMITS } from "../../src/store.ts";
 import type { Backend, SessionKey } from "../../src/stores/backend.ts";
+import { Keyring } from "../../src/stores/keyring.ts";
 import { headsOf, type Moved } from "../../src/stores/moving.ts";
+import { packCommit, packSession } from "../../src/stores/packed.ts";
 import { encodeValue } from "../../src/value.ts";
 import { errorOf } from "../support/failures.ts";
 import { gathered } from "../support/gathered.ts";
@@ -57,6 +60,8 @@ const REQUEST = {
   wrote: true,
   kept: "AQID",
 };
+/** An entry in an answer. */
+const KEPT = { key: "k", value: encodeValue("secret"), ttlMs: undefined, expireTime: undefined };
 const END = { type: "end", sessions: 1 };
 const WHOLE: readonly Json[] = [HEADER, SESSION, OLD, ENTRY, OTHER, ...EVENTS, REQUEST, END];
 
@@ -83,7 +88,13 @@ function importAll(lines: readonly unknown[], options: Partial<ImportOptions> = 
     const bytes = new TextEncoder().encode(text);
     for (let at = 0; at < bytes.length; at += 100) yield bytes.subarray(at, at + 100);
   }
-  return importLines(chunks(), backend, { limits: DEFAULT_LIMITS, seal: keep, keep, ...options });
+  return importLines(chunks(), backend, {
+    limits: DEFAULT_LIMITS,
+    seal: keep,
+    keep,
+    remember: answerKeeper(undefined),
+    ...options,
+  });
 }
 
 /** The whole file with one line in another's place; `undefined`: without that line. */
@@ -312,6 +323,34 @@ describe("a file is refused that has", () => {
     expect([error.reason, error.metadata["line"]]).toEqual(["TOO_MANY_ENTRIES", "2"]);
   });
 });
+
+test.each([
+  ["nothing", undefined],
+  ["what is no answer", Uint8Array.from([1, 2, 3])],
+  ["what ends too early", packCommit({ entries: [], whole: true }).subarray(0, 9)],
+  ["a plain value", packCommit({ entries: [KEPT], whole: true })],
+  ["a part of an answer", packCommit({ entries: [], whole: false })],
+  ["a session without values", packSession({ sessionId: "s", state: new Map(), labels: {} } as never)],
+])(
+  "of a remembered answer that keeps %s, only its id and its outcome are imported with keys",
+  async (what, kept) => {
+    const remember = answerKeeper(new Keyring([{ key: new Uint8Array(32) }]));
+    const request = { ...without(REQUEST, "kept"), kept: kept && Buffer.from(kept).toString("base64") };
+    const sessionId = `answer that keeps ${what}`;
+    const lines = instead(REQUEST, request).map((line) =>
+      line === SESSION ? { ...SESSION, sessionId } : line,
+    );
+    expect(await importAll(lines, { remember })).toMatchObject({ moved: 1 });
+    const exported = (await gathered(exportLines(backend, {}))).map((line) => JSON.parse(line) as Json);
+    const imported = exported
+      .slice(exported.findIndex((line) => line["sessionId"] === sessionId))
+      .find(({ type }) => type === "request");
+    const fingerprint = imported?.["fingerprint"] as string;
+    expect(fingerprint).toMatch(/^[\w-]{24}$/);
+    expect(fingerprint).not.toBe(REQUEST.fingerprint);
+    expect(imported).toEqual({ ...without(REQUEST, "kept"), fingerprint });
+  },
+);
 
 test("lines of sessions that are left alone are checked too", async () => {
   await importAll(WHOLE);

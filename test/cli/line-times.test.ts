@@ -1,6 +1,7 @@
 /** How late the times of an import may be: each so that a service can say it, and so can every write after it. */
 import { describe, expect, test } from "vitest";
 import { importLines } from "../../src/cli/import-lines.ts";
+import { answerKeeper } from "../../src/cli/sealing.ts";
 import { openBackend, openEncodedStore } from "../../src/open.ts";
 import { startServer } from "../../src/server.ts";
 import { DEFAULT_LIMITS } from "../../src/store.ts";
@@ -69,7 +70,12 @@ async function imported(lines: readonly Json[]): Promise<string> {
     yield new TextEncoder().encode(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
   }
   try {
-    await importLines(chunks(), backend, { limits: DEFAULT_LIMITS, seal: keep, keep });
+    await importLines(chunks(), backend, {
+      limits: DEFAULT_LIMITS,
+      seal: keep,
+      keep,
+      remember: answerKeeper(undefined),
+    });
   } finally {
     await backend.close();
   }

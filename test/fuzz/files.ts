@@ -3,10 +3,12 @@ import { writeFileSync } from "node:fs";
 import { settingsOf } from "../../src/cli/config.ts";
 import { linesOf } from "../../src/cli/line-fields.ts";
 import { checkFirstLine, readLine } from "../../src/cli/line-records.ts";
+import { answerKeeper } from "../../src/cli/sealing.ts";
 import { UsageError } from "../../src/cli/usage-error.ts";
 import { WorkflowStateError } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/store.ts";
 import type { SessionKey } from "../../src/stores/backend.ts";
+import { Keyring } from "../../src/stores/keyring.ts";
 import type { Random } from "../support/random.ts";
 import { type Domain, Finding } from "./domain.ts";
 import { mutatedBytes, mutatedJson } from "./mutate.ts";
@@ -68,7 +70,12 @@ const EXPORT: readonly object[] = [
   },
   { type: "end", sessions: 1 },
 ];
-const RULES = { limits: DEFAULT_LIMITS, seal: sameValue, keep: sameValue };
+const RULES = {
+  limits: DEFAULT_LIMITS,
+  seal: sameValue,
+  keep: sameValue,
+  remember: answerKeeper(new Keyring([{ key: new Uint8Array(32) }])),
+};
 
 function sameValue(_: SessionKey, __: string, value: Uint8Array): Uint8Array {
   return value;

@@ -36,6 +36,9 @@ export class ProbedBackend implements Backend {
   beforeFeed: Before;
   beforeSweep: Before;
   afterSessions: Before;
+  beforeDump: Before;
+  beforeLoad: Before;
+  beforeRewrite: Before;
   /** Gives what a part of the feed is to be instead. */
   changeFeed: ((part: FeedPart) => FeedPart) | undefined;
   /** Gives what results of steps are to be instead. */
@@ -105,18 +108,21 @@ export class ProbedBackend implements Backend {
     return this.#backend.sessionKeys(after, count);
   }
 
-  dump(session: SessionKey): AsyncIterable<StoredRecord> {
-    return this.#backend.dump(session);
+  async *dump(session: SessionKey): AsyncIterable<StoredRecord> {
+    await this.beforeDump?.();
+    yield* this.#backend.dump(session);
   }
 
-  load(session: SessionKey, records: AsyncIterable<StoredRecord>): Promise<void> {
-    return this.#backend.load(session, records);
+  async load(session: SessionKey, records: AsyncIterable<StoredRecord>): Promise<void> {
+    await this.beforeLoad?.();
+    await this.#backend.load(session, records);
   }
 
-  rewriteValues(
+  async rewriteValues(
     session: SessionKey,
     rewrite: (key: string, value: Uint8Array) => Uint8Array | undefined,
   ): Promise<number> {
+    await this.beforeRewrite?.();
     return this.#backend.rewriteValues(session, rewrite);
   }
 
