@@ -14,6 +14,7 @@ import { settingsOf } from "../src/cli/config.ts";
 import { main } from "../src/cli/program.ts";
 import { type CliRun, startCli } from "./support/run-cli.ts";
 import { selfSigned } from "./support/self-signed.ts";
+import { arrived } from "./support/serving.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "workflow-state-cli-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -87,7 +88,8 @@ describe("serve", () => {
     });
     stream.on("error", () => {});
     stream.write(Buffer.alloc(2));
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await once(session, "connect");
+    await arrived(session);
     child.kill("SIGTERM");
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect(child.exitCode).toBeNull();
@@ -313,7 +315,7 @@ describe("in this process", () => {
     const listeners = process.listenerCount("SIGTERM");
     for (const args of [[], ["--insecure-no-auth"]]) {
       const code = main(["serve", "--listen", "127.0.0.1:0", ...args]);
-      await vi.waitUntil(() => said.mock.calls.length > 0);
+      await vi.waitUntil(() => said.mock.calls.length > 0, 20_000);
       process.emit("SIGTERM");
       expect(await code).toBe(0);
       expect(said.mock.calls).toEqual([[expect.stringMatching(/^listening on http:\/\/127\.0\.0\.1:\d+$/)]]);
@@ -330,7 +332,7 @@ describe("in this process", () => {
       exit.mockRestore();
     });
     const code = main(["serve", "--listen", "127.0.0.1:0"]);
-    await vi.waitUntil(() => said.mock.calls.length > 0);
+    await vi.waitUntil(() => said.mock.calls.length > 0, 20_000);
     process.emit("SIGINT");
     process.emit("SIGINT");
     await code;

@@ -266,13 +266,17 @@ describe("deadlines", () => {
 
   test("a caller who goes away is gone for the store too", async () => {
     const aborted = vi.fn();
+    let leave = new AbortController();
     const store = stubStore({
-      getState: (_, context) =>
+      getState: ({ sessionId }, context) =>
         new Promise((_, reject) => {
+          // The store is asked whether it lives, too.
+          if (sessionId !== "s") return;
           context?.signal?.addEventListener("abort", () => {
             aborted();
             reject(context?.signal?.reason);
           });
+          leave.abort();
         }),
     });
     const onError = vi.fn();
@@ -280,8 +284,10 @@ describe("deadlines", () => {
     for (const [, transportTo] of ways.slice(0, 8)) {
       const client = createClient(WorkflowStateService, transportTo(server.url));
       const before = aborted.mock.calls.length;
-      await expect(client.getState({}, { signal: AbortSignal.timeout(100) })).rejects.toThrow();
-      await vi.waitFor(() => expect(aborted.mock.calls.length).toBe(before + 1));
+      leave = new AbortController();
+      const call = client.getState({ sessionId: "s", key: "k" }, { signal: leave.signal });
+      await expect(call).rejects.toThrow();
+      await vi.waitFor(() => expect(aborted.mock.calls.length).toBe(before + 1), 20_000);
     }
     expect(onError).not.toHaveBeenCalled();
   });
@@ -385,6 +391,18 @@ describe("listening", () => {
   });
 });
 
+/** A store that never answers, and when it has been asked for the session "s": the server asks whether it lives, too. */
+function unanswering() {
+  const { promise: asked, resolve } = Promise.withResolvers<void>();
+  const store = stubStore({
+    getState({ sessionId }) {
+      if (sessionId === "s") resolve();
+      return new Promise(() => {});
+    },
+  });
+  return { store, asked };
+}
+
 describe("stopping", () => {
   async function connected(server: RunningServer): Promise<ClientHttp2Session> {
     const session = http2Session(server);
@@ -457,7 +475,7 @@ describe("stopping", () => {
     for (const transport of transports) {
       answer = undefined;
       inFlight.push(createClient(WorkflowStateService, transport).getState({ sessionId: "s", key: "k" }));
-      await vi.waitUntil(() => answer !== undefined);
+      await vi.waitUntil(() => answer !== undefined, 20_000);
       answers.push(answer as never);
     }
     const closed = server.close();
@@ -472,13 +490,11 @@ describe("stopping", () => {
   });
 
   test("what does not finish in time is dropped", async () => {
-    const server = await serving({
-      store: stubStore({ getState: () => new Promise(() => {}) }),
-      drainTimeoutMs: 100,
-    });
+    const { store, asked } = unanswering();
+    const server = await serving({ store, drainTimeoutMs: 100 });
     const client = createClient(WorkflowStateService, createGrpcTransport({ baseUrl: server.url }));
     const call = client.getState({ sessionId: "s", key: "k" }).catch((error: unknown) => error);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await asked;
     const started = performance.now();
     await server.close();
     expect(performance.now() - started).toBeGreaterThan(90);
@@ -486,10 +502,11 @@ describe("stopping", () => {
   });
 
   test("now means now", async () => {
-    const server = await serving({ store: stubStore({ getState: () => new Promise(() => {}) }) });
+    const { store, asked } = unanswering();
+    const server = await serving({ store });
     const client = createClient(WorkflowStateService, createGrpcTransport({ baseUrl: server.url }));
     const call = client.getState({ sessionId: "s", key: "k" }).catch((error: unknown) => error);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await asked;
     const gentle = server.close();
     await server.close({ now: true });
     await gentle;
@@ -511,21 +528,19 @@ describe("stopping", () => {
     await server.close();
     expect(performance.now() - started).toBeLessThan(3_000);
     expect((await silent).closed).toBe(true);
-    await vi.waitUntil(() => session.destroyed);
+    await vi.waitUntil(() => session.destroyed, 20_000);
   });
 
   test("a connection that comes while it stops is told to go", async () => {
-    const server = await serving({
-      store: stubStore({ getState: () => new Promise(() => {}) }),
-      drainTimeoutMs: 500,
-    });
-    const client = createClient(WorkflowStateService, createGrpcTransport({ baseUrl: server.url }));
-    const call = client.getState({ sessionId: "s", key: "k" }).catch((error: unknown) => error);
-    // A connection that has not said yet what it speaks.
+    const { store, asked } = unanswering();
+    const server = await serving({ store });
+    // A connection that has not said yet what it speaks. The one that comes after it shows that it has been taken.
     const late = connectNet(server.port, "127.0.0.1");
     late.on("error", () => {});
     await once(late, "connect");
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const client = createClient(WorkflowStateService, createGrpcTransport({ baseUrl: server.url }));
+    const call = client.getState({ sessionId: "s", key: "k" }).catch((error: unknown) => error);
+    await asked;
     const closed = server.close();
     late.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
     let bytes = Buffer.alloc(0);
@@ -535,6 +550,7 @@ describe("stopping", () => {
     await once(late, "close");
     // A GOAWAY frame is of type 7.
     expect(bytes.includes(Buffer.from([0, 0, 8, 7, 0]))).toBe(true);
+    await server.close({ now: true });
     await closed;
     await call;
   });

@@ -357,7 +357,7 @@ describe("stopping", () => {
     const message = create(PipelineRequestSchema, { operations: [{}] });
     const answers = service.rpcs.pipeline(stuck(message), call())[Symbol.asyncIterator]();
     const first = answers.next();
-    await vi.waitUntil(() => finish !== undefined);
+    await vi.waitUntil(() => finish !== undefined, 20_000);
     service.stop();
     finish?.();
     await expect(first).resolves.toMatchObject({ value: { results: [{ result: { case: "error" } }] } });

@@ -120,7 +120,7 @@ describe("the settings around it", () => {
 test("a health check says whether a server is ready, or what is wrong", async () => {
   const log = vi.spyOn(console, "log").mockImplementation(() => {});
   const server = await serving();
-  await vi.waitFor(() => healthcheck({ url: server.url }));
+  await vi.waitFor(() => healthcheck({ url: server.url }), 20_000);
   expect(log).toHaveBeenCalledWith("ready");
   newKey();
   expect(log).toHaveBeenLastCalledWith(expect.stringMatching(/^sha256: [\da-f]{64}$/));

@@ -53,7 +53,7 @@ async function issuer(answer: RequestListener): Promise<string> {
     server.close();
     server.closeAllConnections();
   });
-  await vi.waitUntil(() => server.listening);
+  await vi.waitUntil(() => server.listening, 20_000);
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
 }
 

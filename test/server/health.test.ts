@@ -65,7 +65,7 @@ function clientOf({ port }: { readonly port: number }): {
 test("a server that answers is serving, as a whole and by its service's name", async () => {
   const health = clientOf(await serving());
 
-  await vi.waitFor(async () => expect(await health.check("")).toEqual({ status: "SERVING" }));
+  await vi.waitFor(async () => expect(await health.check("")).toEqual({ status: "SERVING" }), 20_000);
   expect(await health.check(OURS)).toEqual({ status: "SERVING" });
   expect(await health.list()).toEqual({
     statuses: { "": { status: "SERVING" }, [OURS]: { status: "SERVING" } },
@@ -78,7 +78,7 @@ test("a service that is unknown is not found, and a watch of it says so and wait
   await expect(health.check("other.Service")).rejects.toMatchObject({ code: status.NOT_FOUND });
   const told: unknown[] = [];
   health.watch("other.Service").on("data", (answer) => told.push(answer));
-  await vi.waitFor(() => expect(told).toEqual([{ status: "SERVICE_UNKNOWN" }]));
+  await vi.waitFor(() => expect(told).toEqual([{ status: "SERVICE_UNKNOWN" }]), 20_000);
 });
 
 test("a server whose store can't be reached is not ready until it can again", async () => {
@@ -89,7 +89,7 @@ test("a server whose store can't be reached is not ready until it can again", as
   const health = clientOf(front);
   const told: unknown[] = [];
   health.watch(OURS).on("data", ({ status: now }: Answer) => told.push(now));
-  await vi.waitFor(() => expect(told.at(-1)).toBe("SERVING"), 5_000);
+  await vi.waitFor(() => expect(told.at(-1)).toBe("SERVING"), 20_000);
   expect((await fetch(`${front.url}/readyz`)).status).toBe(200);
 
   await behind.close({ now: true });
@@ -117,7 +117,7 @@ test("a server that stops says so to those who watch, and their watches don't ho
   const stream = clientOf(server).watch("");
   const ended = new Promise<ServiceError>((resolve) => stream.on("error", resolve));
   stream.on("data", ({ status: now }: Answer) => told.push(now));
-  await vi.waitFor(() => expect(told.at(-1)).toBe("SERVING"));
+  await vi.waitFor(() => expect(told.at(-1)).toBe("SERVING"), 20_000);
 
   const began = performance.now();
   await server.close();

@@ -1,7 +1,7 @@
 /** What is left of connect's handlers when they fail, or their callers misbehave. */
 import { once } from "node:events";
 import { createServer as createHttp1 } from "node:http";
-import { connect as connectHttp2, createServer as createHttp2 } from "node:http2";
+import { connect as connectHttp2, createServer as createHttp2, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect } from "node:net";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
@@ -49,7 +49,7 @@ async function serve(answer: () => Promise<UniversalServerResponse>, unaryIdleMs
     http1.closeAllConnections();
     http2.close();
   });
-  return { onError, session, port: (http1.address() as AddressInfo).port };
+  return { onError, session, http2, port: (http1.address() as AddressInfo).port };
 }
 
 const grpc = { ":path": pathOf("GetState"), "content-type": "application/grpc" };
@@ -114,9 +114,9 @@ describe("a handler that fails", () => {
     const socket = connect(port, "127.0.0.1").pause();
     socket.on("error", () => {});
     socket.write(`POST ${pathOf("GetState")} HTTP/1.1\r\nHost: a\r\nContent-Type: application/proto\r\n\r\n`);
+    await vi.waitUntil(() => chunks > 1, 20_000);
     await new Promise((resolve) => setTimeout(resolve, 200));
     // Nor is more made for them than is on its way.
-    expect(chunks).toBeGreaterThan(1);
     expect(chunks).toBeLessThan(200);
     session.destroy();
     socket.resetAndDestroy();
@@ -126,20 +126,22 @@ describe("a handler that fails", () => {
 
   test("when the caller can't be answered any more is told", async () => {
     let fail: (() => void) | undefined;
-    const { onError, session } = await serve(
+    const { onError, session, http2 } = await serve(
       () =>
         new Promise((_, reject) => {
           fail = () => reject(new Error("broken"));
         }),
     );
+    const served = once(http2, "stream");
     const stream = session.request({ ":method": "POST", ...grpc });
     stream.on("error", () => {});
-    await vi.waitUntil(() => fail !== undefined);
+    const [onServer] = (await served) as [ServerHttp2Stream];
+    const known = once(onServer, "close");
+    await vi.waitUntil(() => fail !== undefined, 20_000);
     stream.close();
-    await once(stream, "close");
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await known;
     fail?.();
-    await vi.waitFor(() => expect(onError).toHaveBeenCalledTimes(1));
+    await vi.waitFor(() => expect(onError).toHaveBeenCalledTimes(1), 20_000);
   });
 });
 

@@ -1,18 +1,26 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { sniffProtocol } from "../../src/server/protocol-sniffer.ts";
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/** What a test is told of the connection on the server's side. */
+interface Told {
+  accepted?(socket: Socket): void;
+  received?(): void;
+}
+
 /** Serves each connection with what it was taken for, and all that it sent. */
-async function sniffer(timeoutMs = 2_000): Promise<Socket> {
+async function sniffer(timeoutMs = 20_000, told: Told = {}): Promise<Socket> {
   const receiver = (name: string) => (socket: Socket) => {
+    told.received?.();
     socket.write(`${name}:`);
     socket.on("data", (chunk) => socket.write(chunk));
   };
   const server = createServer((socket) => {
     socket.on("error", () => {});
+    told.accepted?.(socket);
     sniffProtocol(socket, { http1: receiver("http1"), http2: receiver("http2") }, timeoutMs);
   });
   server.listen(0, "127.0.0.1");
@@ -63,13 +71,20 @@ test("who says nothing, or not enough, is closed", async () => {
   }
 });
 
-test("who hangs up first is forgotten", async () => {
-  const socket = await sniffer(50);
-  socket.end("PR");
-  socket.resume();
-  await once(socket, "close");
-  const broken = await sniffer(50);
-  await once(broken, "connect");
-  broken.resetAndDestroy();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+test.each<[string, (socket: Socket) => void]>([
+  ["in the middle", (socket) => socket.end("PR")],
+  ["with a reset", (socket) => socket.resetAndDestroy()],
+])("who hangs up first, %s, is forgotten", async (_, leave) => {
+  const { promise: accepted, resolve } = Promise.withResolvers<Socket>();
+  const received = vi.fn();
+  const socket = await sniffer(300, { accepted: resolve, received });
+  const other = await accepted;
+  const destroyed = vi.spyOn(other, "destroy");
+  leave(socket.resume());
+  await new Promise<void>((closed) => other.once("close", () => closed()));
+  destroyed.mockClear();
+  await new Promise((end) => setTimeout(end, 400));
+  // Nor does the time that it had run on.
+  expect(destroyed).not.toHaveBeenCalled();
+  expect(received).not.toHaveBeenCalled();
 });

@@ -1,5 +1,5 @@
 import { createRouterTransport } from "@connectrpc/connect";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { WorkflowStateService } from "../../gen/encoded/agenterra/state/v1/service_pb.ts";
 import { startServer } from "../../src/server.ts";
 import type { Event, WatchMessage } from "../../src/store.ts";
@@ -8,6 +8,7 @@ import { memoryStore } from "../../src/stores/memory.ts";
 import { remoteStore } from "../../src/stores/remote.ts";
 import { reasonOf } from "../support/failures.ts";
 import { network, QUICK, sleep } from "../support/network.ts";
+import { until } from "../support/until.ts";
 
 const net = network({ progressIntervalMs: 50 });
 
@@ -78,8 +79,9 @@ describe.each(["2", "1.1"] as const)("a watch on a session over HTTP/%s", (httpV
     const store = net.connect({}, httpVersion);
     await jsonStore(few).setState("s", "other", 0);
     const watch = store.watchSession("s", { keyPrefix: "mine", afterRevision: 1 })[Symbol.asyncIterator]();
+    const begun = vi.spyOn(few, "watchSession");
     const first = watch.next();
-    await sleep(100);
+    await until(() => begun.mock.calls[0]);
     for (let i = 2; i <= 20; i++) {
       await jsonStore(few).setState("s", "other", i);
       await sleep(1);
@@ -112,15 +114,16 @@ describe.each(["2", "1.1"] as const)("a watch on a session over HTTP/%s", (httpV
 
   test("that hears nothing takes its connection for lost", async () => {
     const store = net.connect({ silenceMs: 200 }, httpVersion);
-    const watched = eventsUntil(store.watchSession("s", { afterRevision: 0 }), 2);
+    const watch = store.watchSession("s", { afterRevision: 0 })[Symbol.asyncIterator]();
     await net.direct.setState("s", "k", 1);
-    await sleep(50);
+    expect((await watch.next()).value).toMatchObject({ event: { revision: 1 } });
+    const asked = vi.spyOn(net.memory, "watchSession");
     net.proxy.replies = "swallow";
     await net.direct.setState("s", "k", 2);
-    await sleep(300);
+    const rest = eventsUntil({ [Symbol.asyncIterator]: () => watch }, 2);
+    await until(() => asked.mock.calls[0]);
     net.proxy.replies = "pass";
-    expect((await watched).map(({ revision }) => revision)).toEqual([1, 2]);
-    expect(net.proxy.connections).toBeGreaterThan(1);
+    expect((await rest).map(({ revision }) => revision)).toEqual([2]);
   });
 
   test("ends with an error that is not about the connection", async () => {
@@ -169,14 +172,15 @@ describe.each(["2", "1.1"] as const)("a watch on a session over HTTP/%s", (httpV
 describe("a watch on sessions", () => {
   test("begins when it is called, and each reading has its own", async () => {
     const store = net.connect();
+    const begun = vi.spyOn(net.memory, "watchSessions");
     const changes = store.watchSessions();
-    await sleep(50);
+    await until(() => begun.mock.calls[0]);
     await net.direct.setState("s", "k", 1);
     const first = changes[Symbol.asyncIterator]();
     expect((await first.next()).value).toMatchObject({ session: { sessionId: "s" }, kind: "COMMITTED" });
     const second = changes[Symbol.asyncIterator]();
     const next = second.next();
-    await sleep(50);
+    await until(() => begun.mock.calls[1]);
     await net.direct.deleteSession("s");
     expect((await next).value).toMatchObject({ kind: "DELETED" });
     expect((await first.next()).value).toMatchObject({ kind: "DELETED" });
@@ -187,9 +191,10 @@ describe("a watch on sessions", () => {
 
   test("that loses its connection says so: what happened meanwhile can't be had", async () => {
     const store = net.connect();
+    const begun = vi.spyOn(net.memory, "watchSessions");
     const watch = store.watchSessions()[Symbol.asyncIterator]();
     const next = watch.next();
-    await sleep(50);
+    await until(() => begun.mock.calls[0]);
     net.proxy.cut();
     expect(await reasonOf(next)).toBe("STORE_UNAVAILABLE");
     await net.proxy.refuse();
@@ -225,7 +230,7 @@ test("a watch passes over messages of a newer service, and a service that just e
     [Symbol.asyncIterator]();
   expect((await watch.next()).value).toEqual({ kind: "progress", revision: 7 });
   const next = watch.next();
-  await sleep(30);
+  await until(() => asked.length >= 3 || undefined);
   await watch.return?.();
   await next;
   expect(asked.slice(0, 3)).toEqual([undefined, undefined, 7n]);

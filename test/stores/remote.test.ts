@@ -10,11 +10,21 @@ import { jsonStore } from "../../src/stores/json.ts";
 import { remoteStore } from "../../src/stores/remote.ts";
 import { reasonOf } from "../support/failures.ts";
 import { network, QUICK, sleep } from "../support/network.ts";
+import { until } from "../support/until.ts";
 
 const net = network();
 
 const stored = (key: string) => async (store: WorkflowStateStore) =>
   (await store.getState("s", key)) !== undefined;
+
+/** Waits until a store has its connection, however short its calls' time is. */
+const connected = (store: WorkflowStateStore): Promise<unknown> =>
+  until(() =>
+    store.getState("s", "k").then(
+      () => true,
+      () => undefined,
+    ),
+  );
 
 const increment = { changes: [{ kind: "increment", key: "n", delta: 1 }] } as const;
 
@@ -117,24 +127,24 @@ describe.each(["2", "1.1"] as const)("over HTTP/%s", (httpVersion) => {
   });
 
   test("a network that swallows everything ends with the call's time", async () => {
-    const store = net.connect({ timeoutMs: 150 }, httpVersion);
-    await store.setState("s", "k", 1);
+    const store = net.connect({ timeoutMs: 1_000 }, httpVersion);
+    await connected(store);
     net.proxy.requests = net.proxy.replies = "swallow";
     const began = performance.now();
     const reasons = [store.saveSession({ sessionId: "s", state: {} }), store.getState("s", "k")].map(
       reasonOf,
     );
     expect(await Promise.all(reasons)).toEqual(["OUTCOME_UNKNOWN", "STORE_UNAVAILABLE"]);
-    expect(performance.now() - began).toBeLessThan(1500);
+    expect(performance.now() - began).toBeLessThan(3_000);
   });
 
   test("the call's time is one also for what has to wait for another call of its tick", async () => {
-    const store = net.connect({ timeoutMs: 300 }, httpVersion);
-    await store.setState("s", "k", 1);
+    const store = net.connect({ timeoutMs: 1_000 }, httpVersion);
+    await connected(store);
     net.proxy.requests = net.proxy.replies = "swallow";
     const began = performance.now();
     const reasons = await Promise.all([store.getState("s", "k"), store.setState("s", "k", 2)].map(reasonOf));
-    expect(performance.now() - began).toBeLessThan(550);
+    expect(performance.now() - began).toBeLessThan(1_900);
     expect(reasons[0]).toBe("STORE_UNAVAILABLE");
     // Whether it was sent in the last millisecond, a timer decides.
     expect(["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"]).toContain(reasons[1]);

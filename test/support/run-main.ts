@@ -45,8 +45,8 @@ export async function runMain(args: readonly string[], options: RunMainOptions =
   try {
     const ending = main(args);
     if (interrupts > 0)
-      await vi.waitUntil(() => process.listenerCount("SIGINT") > listening, { interval: 1 });
-    if (interrupts > 0) await vi.waitUntil(() => output.includes(after), { timeout: 10_000, interval: 1 });
+      await vi.waitUntil(() => process.listenerCount("SIGINT") > listening, { timeout: 20_000, interval: 1 });
+    if (interrupts > 0) await vi.waitUntil(() => output.includes(after), { timeout: 20_000, interval: 1 });
     for (let i = 0; i < interrupts; i++) process.emit("SIGINT");
     const code = await ending;
     return { code, output, errors };

@@ -86,6 +86,15 @@ export function http2Request(
   });
 }
 
+/** Waits until the other end has read what was sent on a connection before. */
+export async function arrived(session: ClientHttp2Session): Promise<void> {
+  // A ping may overtake what waits to be sent: only the second goes out after all of it.
+  for (let pings = 0; pings < 2; pings++)
+    await new Promise<void>((resolve, reject) => {
+      session.ping((error) => (error === null ? resolve() : reject(error)));
+    });
+}
+
 /** A message in the frame of gRPC, gRPC-Web and streams of Connect. */
 export function framed(message: Uint8Array, flags = 0): Buffer {
   const head = Buffer.alloc(5);
