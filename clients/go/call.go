@@ -31,10 +31,6 @@ func (c *Client) living(ctx context.Context) (context.Context, context.CancelFun
 	return ctx, func() {
 		stop()
 		cancel()
-		if c.life.Err() != nil {
-			// The connection that it held may be idle only now.
-			c.disconnect()
-		}
 	}
 }
 

@@ -186,6 +186,24 @@ func TestARequestIDIsDoneOnce(t *testing.T) {
 	})
 }
 
+func TestATTLThatIsOverSinceAMomentAgoIsRefused(t *testing.T) {
+	client, ctx, id := connect(t, shared.url), context.Background(), newSession(t)
+	for _, over := range []time.Duration{-1, -500 * time.Microsecond, -time.Millisecond} {
+		ttl := workflowstate.TTL(over)
+		_, err := client.SetState(ctx, id, "k", 1, ttl)
+		fails(t, err, workflowstate.ReasonInvalidRequest)
+		_, err = client.SaveSession(ctx, id, object{"k": 1}, ttl)
+		fails(t, err, workflowstate.ReasonInvalidRequest)
+		_, err = client.Commit(ctx, workflowstate.NewCommit(id).Set("k", 1, ttl))
+		fails(t, err, workflowstate.ReasonInvalidRequest)
+		_, err = client.Commit(ctx, workflowstate.NewCommit(id).Set("k", 1).TTL(over))
+		fails(t, err, workflowstate.ReasonInvalidRequest)
+	}
+	// What is short is not none.
+	entry := must[*workflowstate.Entry](t)(client.SetState(ctx, id, "k", 1, workflowstate.TTL(1)))
+	equal(t, entry.ExpireTime.IsZero(), false)
+}
+
 func TestABatchGivesAResultForEachOperation(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, client *workflowstate.Client) {
 		ctx, id := context.Background(), newSession(t)

@@ -34,10 +34,9 @@ type Client struct {
 	settings *settings
 	stub     statev1connect.WorkflowStateServiceClient
 	// life ends when the client is closed.
-	life       context.Context
-	end        context.CancelFunc
-	disconnect func()
-	turns      turns
+	life  context.Context
+	end   context.CancelFunc
+	turns turns
 }
 
 // New makes a client of the service at a URL: http://HOST:PORT or, with TLS, https://HOST:PORT. It connects
@@ -47,16 +46,14 @@ func New(url string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	stub, disconnect := connectTo(settings)
 	life, end := context.WithCancel(context.Background())
-	return &Client{settings: settings, stub: stub, life: life, end: end, disconnect: disconnect}, nil
+	return &Client{settings: settings, stub: connectTo(life, settings), life: life, end: end}, nil
 }
 
 // Close ends what is under way: streams with SHUTTING_DOWN, writes with OUTCOME_UNKNOWN, reads with
 // STORE_UNAVAILABLE. Later calls fail. It never fails itself.
 func (c *Client) Close() error {
 	c.end()
-	c.disconnect()
 	return nil
 }
 

@@ -22,6 +22,8 @@ type answering struct {
 	set   func(context.Context, *statev1.SetStateRequest) (*statev1.SetStateResponse, error)
 	get   func(context.Context, *statev1.GetStateRequest) (*statev1.GetStateResponse, error)
 	batch func(context.Context, *statev1.BatchRequest) (*statev1.BatchResponse, error)
+	fork  func(context.Context, *statev1.ForkSessionRequest) (*statev1.ForkSessionResponse, error)
+	list  func(context.Context, *statev1.ListStateRequest) (*statev1.ListStateResponse, error)
 	watch func(
 		context.Context, *statev1.WatchSessionRequest, *connectrpc.ServerStream[statev1.WatchSessionResponse],
 	) error
@@ -46,6 +48,18 @@ func (a *answering) Batch(
 	ctx context.Context, request *statev1.BatchRequest,
 ) (*statev1.BatchResponse, error) {
 	return a.batch(ctx, request)
+}
+
+func (a *answering) ForkSession(
+	ctx context.Context, request *statev1.ForkSessionRequest,
+) (*statev1.ForkSessionResponse, error) {
+	return a.fork(ctx, request)
+}
+
+func (a *answering) ListState(
+	ctx context.Context, request *statev1.ListStateRequest,
+) (*statev1.ListStateResponse, error) {
+	return a.list(ctx, request)
 }
 
 func (a *answering) WatchSession(

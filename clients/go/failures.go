@@ -26,6 +26,14 @@ var reasonOfCode = map[connect.Code]Reason{
 	connect.CodePermissionDenied:  ReasonPermissionDenied,
 }
 
+// ofProxies has the codes that a proxy gives too, for its own statuses: without a reason they are not the
+// store's word.
+var ofProxies = map[connect.Code]bool{
+	connect.CodeUnimplemented:     true,
+	connect.CodeNotFound:          true,
+	connect.CodeResourceExhausted: true,
+}
+
 // failure gives whatever a call ended with as the client's error. What can't be known of a write is
 // OUTCOME_UNKNOWN.
 func (c *Client) failure(ctx context.Context, err error, write bool) *Error {
@@ -147,17 +155,21 @@ func unsaid(write bool) Reason {
 
 // stillUnknown gives the failure of a write of which an earlier attempt may have been done.
 func stillUnknown(failure *Error) *Error {
-	switch failure.Reason {
-	case ReasonOutcomeUnknown:
+	if failure.Reason == ReasonOutcomeUnknown || !failure.beforeTheStore() {
 		return failure
-	case ReasonUnauthenticated, ReasonPermissionDenied, ReasonRateLimited:
-		// Decided before the service looks at a request id: they don't say how an earlier attempt ended.
-	default:
-		if !failure.unavailable() {
-			return failure
-		}
 	}
 	return newError(ReasonOutcomeUnknown, unknownMessage, failure)
+}
+
+// beforeTheStore says whether it is not the store's word: then it doesn't say how an earlier attempt ended.
+func (e *Error) beforeTheStore() bool {
+	switch e.Reason {
+	case ReasonUnauthenticated, ReasonPermissionDenied, ReasonRateLimited:
+		// Decided before the service looks at a request id.
+		return true
+	}
+	status, ok := e.cause.(*connect.Error)
+	return e.unavailable() || ok && ofProxies[status.Code()] && detailOf(status) == nil
 }
 
 // unavailable says whether it may go better when tried again.

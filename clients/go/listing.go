@@ -118,8 +118,9 @@ func listing[T any](begin string, fetch func(token string) (Page[T], error)) ite
 // completed gives the session that a write left, with its state: where the answer has none, page by page, at
 // its revision.
 //
-// The write is done by then, so a service that can't be reached is OUTCOME_UNKNOWN. HISTORY_COMPACTED passes
-// on: others have written so much meanwhile that the revision is not kept any more.
+// The write is done by then, so a service that can't be reached, or does not let the caller in, is
+// OUTCOME_UNKNOWN. HISTORY_COMPACTED passes on: others have written so much meanwhile that the revision is not
+// kept any more.
 func (c *Client) completed(ctx context.Context, session *statev1.Session) (*Session, error) {
 	whole := sessionOf(session)
 	if whole == nil || len(whole.State) > 0 {
@@ -127,7 +128,7 @@ func (c *Client) completed(ctx context.Context, session *statev1.Session) (*Sess
 	}
 	entries, err := c.allEntries(ctx, whole.SessionID, whole.Revision)
 	if err != nil {
-		if failure, ok := err.(*Error); ok && failure.unavailable() {
+		if failure, ok := err.(*Error); ok && failure.beforeTheStore() {
 			message := "The write was made, but not all of the session's state could be read; " +
 				"retry it with the same request id."
 			return nil, newError(ReasonOutcomeUnknown, message, failure)

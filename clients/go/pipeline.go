@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 
 	statev1 "github.com/agenterra/workflow-state/clients/go/gen/agenterra/state/v1"
 )
@@ -75,11 +77,16 @@ func (c *Client) pipelineOnce(
 		// There is nothing to send at all.
 		return false, nil
 	}
+	// A client of the caller's own may not say when it is connected.
+	var connected atomic.Bool
+	connected.Store(c.settings.httpClient != nil)
 	ctx, err = c.carrying(ctx)
 	if err != nil {
 		return false, err
 	}
-	stream, err := c.stub.Pipeline(ctx)
+	stream, err := c.stub.Pipeline(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	}))
 	if err != nil {
 		return false, err
 	}
@@ -96,7 +103,9 @@ func (c *Client) pipelineOnce(
 		_ = stream.CloseRequest()
 	}()
 	defer func() {
-		box.disconnect()
+		// Of what the service refuses before it has answered anything nothing was done.
+		refused := !answered && err != nil && !c.failure(ctx, err, false).unavailable()
+		box.disconnect(connected.Load() && !refused)
 		cancel()
 		<-sending
 	}()
@@ -112,6 +121,7 @@ func (c *Client) pipelineOnce(
 		results, err := box.answer(response)
 		if err != nil {
 			// A service that answers so would do it again, and what it has answered is not asked for again.
+			box.disconnect(true)
 			yield(nil, box.unanswered(c.failure(ctx, err, false)))
 			return answered, errLeft
 		}
@@ -129,7 +139,8 @@ type outbox struct {
 	kept    []*statev1.PipelineRequest
 	// How many of them the connection of the moment has begun to send, and has sent.
 	begun, sent int
-	// How many of them, from the oldest on, a connection before it has begun to send: they may be done.
+	// How many of them, from the oldest on, a connection that has ended may have brought to the service: they may
+	// be done.
 	doubtful   int
 	connection int
 	ended      bool
@@ -182,17 +193,20 @@ func (b *outbox) connect() int {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	b.connection++
-	b.doubtful = max(b.doubtful, b.begun)
 	b.begun, b.sent = 0, 0
 	b.changed.Broadcast()
 	return b.connection
 }
 
-// disconnect has the connection of the moment send no more.
-func (b *outbox) disconnect() {
+// disconnect has the connection of the moment send no more, and says whether what it has begun to send may be
+// done.
+func (b *outbox) disconnect(mayBeDone bool) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	b.connection++
+	if mayBeDone {
+		b.doubtful = max(b.doubtful, b.begun)
+	}
 	b.changed.Broadcast()
 }
 
@@ -272,12 +286,7 @@ func (b *outbox) unanswered(failure *Error) *Error {
 	}
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	open := b.kept
-	if !failure.unavailable() {
-		// The service refused to look at what this connection sent.
-		open = open[:b.doubtful]
-	}
-	for _, request := range open {
+	for _, request := range b.kept[:b.doubtful] {
 		if writes(request.GetOperations()) {
 			message := "Writes without an answer may or may not have happened; " +
 				"send them again with the same request ids."

@@ -122,8 +122,6 @@ func TestWhatIsDecidedBeforeTheStoreLeavesAWriteInDoubt(t *testing.T) {
 }
 
 func TestADeadlineIsForTheCallWithAllItsAttempts(t *testing.T) {
-	proxy := proxied(t, shared.address())
-	proxy.blackHole.Store(true)
 	for name, call := range map[string]struct {
 		do     func(context.Context, *workflowstate.Client) error
 		reason workflowstate.Reason
@@ -138,26 +136,40 @@ func TestADeadlineIsForTheCallWithAllItsAttempts(t *testing.T) {
 		}, workflowstate.ReasonOutcomeUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy := proxied(t, shared.address())
+			limited := connect(t, proxy.url, workflowstate.WithTimeout(time.Second))
+			client := connect(t, proxy.url)
+			for _, each := range []*workflowstate.Client{limited, client} {
+				patient, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				defer cancel()
+				must[any](t)(each.GetState(patient, "s", "k"))
+			}
+			proxy.blackHole.Store(true)
 			begin := time.Now()
-			ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			err := call.do(ctx, connect(t, proxy.url))
+			err := call.do(ctx, client)
 			fails(t, err, call.reason)
 			equal(t, errors.Is(err, context.DeadlineExceeded), true)
 
 			// Without a deadline in the context, the client's timeout.
-			err = call.do(context.Background(), connect(t, proxy.url, workflowstate.WithTimeout(200*time.Millisecond)))
+			err = call.do(context.Background(), limited)
 			fails(t, err, call.reason)
 			equal(t, errors.Is(err, context.DeadlineExceeded), true)
+			took := time.Since(begin)
+			equal(t, took >= 1990*time.Millisecond && took < 20*time.Second, true)
 
 			// Cancelled.
 			ctx, cancel = context.WithCancel(context.Background())
-			time.AfterFunc(200*time.Millisecond, cancel)
-			err = call.do(ctx, connect(t, proxy.url))
+			before := proxy.swallowed.Load()
+			go func() {
+				until(func() bool { return proxy.swallowed.Load() > before })
+				cancel()
+			}()
+			err = call.do(ctx, client)
 			fails(t, err, call.reason)
 			equal(t, errors.Is(err, context.Canceled), true)
-			took := time.Since(begin)
-			equal(t, took >= 590*time.Millisecond && took < 10*time.Second, true)
 		})
 	}
 }
@@ -193,9 +205,13 @@ func TestAServiceThatDiesAndComesBackIsFoundAgain(t *testing.T) {
 
 func TestAClosedClientEndsItsCalls(t *testing.T) {
 	proxy := proxied(t, shared.address())
-	proxy.blackHole.Store(true)
 	client := connect(t, proxy.url)
-	time.AfterFunc(100*time.Millisecond, func() { _ = client.Close() })
+	must[any](t)(client.GetState(context.Background(), "s", "k"))
+	proxy.blackHole.Store(true)
+	go func() {
+		until(func() bool { return proxy.swallowed.Load() > 0 })
+		_ = client.Close()
+	}()
 	_, err := client.SetState(context.Background(), "s", "k", 1)
 	equal(t, fails(t, err, workflowstate.ReasonOutcomeUnknown).Message, "This client was closed.")
 	_, err = client.SetState(context.Background(), "s", "k", 1)

@@ -151,23 +151,23 @@ func event(revision int64) *statev1.WatchSessionResponse {
 func TestASilentWatchConnectsAnew(t *testing.T) {
 	for name, protocol := range protocols {
 		t.Run(name, func(t *testing.T) {
-			url := watched(t,
-				func(after *int64, send func(*statev1.WatchSessionResponse), silent func()) {
-					if after == nil {
-						send(snapshot(7))
-					}
+			t.Parallel()
+			var resumed atomic.Int64
+			url := watched(t, func(after *int64, send func(*statev1.WatchSessionResponse), silent func()) {
+				switch {
+				case after == nil:
+					send(snapshot(7))
 					silent()
-				},
-				// Not even an answer.
-				func(_ *int64, _ func(*statev1.WatchSessionResponse), silent func()) { silent() },
-				func(after *int64, send func(*statev1.WatchSessionResponse), _ func()) {
+				case resumed.Add(1) == 1:
+					// Not even an answer.
+					silent()
+				default:
 					// A kind that is not known yet, then what is new.
 					send(&statev1.WatchSessionResponse{})
 					send(event(*after + 1))
-				},
-			)
-			client := connect(t, url, quick, workflowstate.WithProtocol(protocol),
-				workflowstate.WithSilence(300*time.Millisecond))
+				}
+			})
+			client := connect(t, url, quick, workflowstate.WithProtocol(protocol), workflowstate.WithSilence(time.Second))
 			equal(t, follow(t, client.WatchSession(context.Background(), "s"), 2), "snapshot of 0 at 7, 8 COMMITTED")
 		})
 	}
@@ -297,7 +297,10 @@ func TestAWatchOnSessionsFollowsThoseThatMatch(t *testing.T) {
 func TestAWatchOnSessionsEndsWithItsConnection(t *testing.T) {
 	proxy := proxied(t, shared.address())
 	client := connect(t, proxy.url)
-	time.AfterFunc(300*time.Millisecond, proxy.cut)
+	go func() {
+		until(func() bool { return proxy.connections.Load() > 0 })
+		proxy.cut()
+	}()
 	for _, err := range client.WatchSessions(context.Background(), workflowstate.UserID("nobody")) {
 		fails(t, err, workflowstate.ReasonStoreUnavailable)
 	}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	workflowstate "github.com/agenterra/workflow-state/clients/go"
 )
@@ -175,6 +176,13 @@ func fails(t *testing.T, err error, reason workflowstate.Reason) *workflowstate.
 	return failure
 }
 
+// until waits for something to come true, but not for ever.
+func until(condition func() bool) {
+	for end := time.Now().Add(20 * time.Second); !condition() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func equal[T comparable](t *testing.T, got, expected T) {
 	t.Helper()
 	if got != expected {
@@ -191,6 +199,8 @@ type proxy struct {
 	refusing atomic.Bool
 	// Takes in what is sent, and passes nothing on.
 	blackHole atomic.Bool
+	// How many calls it has taken in so.
+	swallowed atomic.Int64
 	// Cuts the connection in place of passing an answer on, so often.
 	loseAnswers atomic.Int64
 	// How many connections were made.
@@ -225,8 +235,9 @@ func proxied(t *testing.T, upstream string) *proxy {
 				_ = conn.Close()
 				continue
 			}
-			p.connections.Add(1)
 			p.serve(conn)
+			// Of those that can be cut.
+			p.connections.Add(1)
 		}
 	}()
 	return p
@@ -271,6 +282,9 @@ func (p *proxy) pass(to, from net.Conn, answers bool) {
 			return
 		}
 		if p.blackHole.Load() {
+			if !answers && hasHeaders(buffer[:count]) {
+				p.swallowed.Add(1)
+			}
 			continue
 		}
 		if answers && p.loseAnswers.Load() > 0 && hasHeaders(buffer[:count]) && p.loseAnswers.Add(-1) >= 0 {
@@ -282,8 +296,8 @@ func (p *proxy) pass(to, from net.Conn, answers bool) {
 	}
 }
 
-// hasHeaders says whether HTTP/2 bytes, which begin with a frame, have a HEADERS frame among them: the answer to
-// a call.
+// hasHeaders says whether HTTP/2 bytes, which begin with a frame, have a HEADERS frame among them: a call, or the
+// answer to it.
 func hasHeaders(data []byte) bool {
 	for at := 0; at+9 <= len(data); {
 		if data[at+3] == 1 {

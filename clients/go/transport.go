@@ -1,6 +1,7 @@
 package workflowstate
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"time"
@@ -13,11 +14,19 @@ import (
 // An answer has 4 MiB by default, but services can be set up for more. What is sent the service bounds.
 const largestAnswer = 64 << 20
 
-// newTransport makes the connections of one client: HTTP/2, in cleartext for http.
-func newTransport(s *settings) *http.Transport {
+// newTransport makes the connections of one client: HTTP/2, in cleartext for http. They end with the client's life.
+func newTransport(life context.Context, s *settings) *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	transport := &http.Transport{
-		DialContext:         dialer.DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			// Whatever is under way: that its calls have ended a connection may hear too late to count as idle.
+			stop := context.AfterFunc(life, func() { _ = conn.Close() })
+			return livingConn{conn, stop}, nil
+		},
 		TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:     5 * time.Minute,
 		Protocols:           new(http.Protocols),
@@ -36,8 +45,19 @@ func newTransport(s *settings) *http.Transport {
 	return transport
 }
 
-// connectTo gives the service's methods, and what ends its connections.
-func connectTo(s *settings) (statev1connect.WorkflowStateServiceClient, func()) {
+// A livingConn is a connection that its client's end closes.
+type livingConn struct {
+	net.Conn
+	stop func() bool
+}
+
+func (c livingConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// connectTo gives the service's methods.
+func connectTo(life context.Context, s *settings) statev1connect.WorkflowStateServiceClient {
 	options := []connect.ClientOption{
 		connect.WithReadMaxBytes(largestAnswer),
 		// What is small would cost more to pack than to send.
@@ -50,16 +70,14 @@ func connectTo(s *settings) (statev1connect.WorkflowStateServiceClient, func()) 
 		options = append(options, connect.WithGRPCWeb())
 	case ProtocolConnect:
 	}
-	client, end := s.httpClient, func() {}
+	client := s.httpClient
 	if client == nil {
-		transport := newTransport(s)
-		end = transport.CloseIdleConnections
 		client = &http.Client{
-			Transport: transport,
+			Transport: newTransport(life, s),
 			// Who is sent elsewhere would take the token there.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}
 	base := s.url.Scheme + "://" + s.url.Host
-	return statev1connect.NewWorkflowStateServiceClient(client, base, options...), end
+	return statev1connect.NewWorkflowStateServiceClient(client, base, options...)
 }

@@ -48,7 +48,7 @@ func (c *Client) Update(
 	defer done()
 
 	inner := context.WithValue(ctx, running, true)
-	// The newest revision of the session that was heard of before its entries are read.
+	// The revision of the session that was heard of last, before its entries are read.
 	var known int64
 	for attempt := 1; ; attempt++ {
 		err := c.updateOnce(ctx, inner, sessionID, known, change)
@@ -61,7 +61,8 @@ func (c *Client) Update(
 		}
 		for _, check := range conflicting.failure.FailedChecks {
 			if check.Key == "" {
-				known = max(known, check.ActualRevision)
+				// Not the highest: the session may have been deleted.
+				known = check.ActualRevision
 			}
 		}
 		longest := min(maxUpdatePause, time.Millisecond<<min(attempt, 10))

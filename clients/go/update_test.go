@@ -137,6 +137,26 @@ func lookAtMuch(draft *workflowstate.Draft) {
 	}
 }
 
+func TestAnUpdateIsMadeAlsoOnceItsSessionIsDeleted(t *testing.T) {
+	client, ctx, id := connect(t, shared.url), context.Background(), newSession(t)
+	must[*workflowstate.Entry](t)(client.SetState(ctx, id, "k", 1))
+	runs := 0
+	noError(t, client.Update(ctx, id, func(ctx context.Context, draft *workflowstate.Draft) error {
+		count := draft.Len()
+		// Somebody else.
+		switch runs++; runs {
+		case 1:
+			must[*workflowstate.Entry](t)(client.SetState(ctx, id, "other", 1))
+		case 2:
+			must[bool](t)(client.DeleteSession(ctx, id))
+		}
+		draft.Set("count", count)
+		return nil
+	}))
+	equal(t, runs, 3)
+	same(t, "count", must[any](t)(client.GetState(ctx, id, "count")), 0.0)
+}
+
 func TestAnUpdateGivesUpWhenOthersAlwaysWin(t *testing.T) {
 	client, ctx, id := connect(t, shared.url), context.Background(), newSession(t)
 	runs := 0

@@ -81,11 +81,15 @@ func reasonOfField(name protoreflect.Name) Reason {
 	return ReasonInvalidRequest
 }
 
-// toDuration rounds up to the millisecond, so that what is short does not become "none".
+// toDuration rounds away from zero to the millisecond, so that what is short, or over since a moment ago, does
+// not become "none".
 func toDuration(span time.Duration) *durationpb.Duration {
 	whole := span.Truncate(time.Millisecond)
-	if whole < span {
+	switch {
+	case whole < span && span > 0:
 		whole += time.Millisecond
+	case whole > span:
+		whole -= time.Millisecond
 	}
 	return durationpb.New(whole)
 }
