@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "failures.hpp"
-
 namespace agenterra::workflow_state::detail {
 
 namespace {
@@ -109,7 +107,7 @@ void Channel::prepare(grpc::ClientContext& context) const {
 void Channel::attempt(const Call& call, bool write, Deadline deadline) {
   bool unknown = false;
   for (int count = 1;; ++count) {
-    const std::optional<WorkflowStateError> failure = once(call, write, deadline);
+    const std::optional<Failure> failure = once(call, write, deadline);
     if (!failure) return;
     unknown = unknown || (write && may_be_done(*failure));
     const Span pause = pause_after(settings_.retry, count);
@@ -120,7 +118,7 @@ void Channel::attempt(const Call& call, bool write, Deadline deadline) {
   }
 }
 
-std::optional<WorkflowStateError> Channel::once(const Call& call, bool write, Deadline deadline) {
+std::optional<Failure> Channel::once(const Call& call, bool write, Deadline deadline) {
   if (closed_.is_set()) return closed_error(false);
   grpc::ClientContext context;
   try {
@@ -128,7 +126,7 @@ std::optional<WorkflowStateError> Channel::once(const Call& call, bool write, De
   } catch (const WorkflowStateError& error) {
     return error;
   }
-  if (!ready(deadline)) return unreachable();
+  if (!ready(deadline, closed_)) return unreachable();
   if (std::chrono::steady_clock::now() >= deadline) return overdue();
   context.set_deadline(on_the_wall(deadline));
   const Running running(*this, context);
@@ -138,14 +136,10 @@ std::optional<WorkflowStateError> Channel::once(const Call& call, bool write, De
   return failure_of(status, write);
 }
 
-bool Channel::ready(Deadline deadline) {
-  if (was_ready_) return true;
-  while (!closed_.is_set()) {
+bool Channel::ready(Deadline deadline, const Flag& ended) {
+  while (!ended.is_set()) {
     const grpc_connectivity_state state = channel_->GetState(true);
-    if (state == GRPC_CHANNEL_READY) {
-      was_ready_ = true;
-      return true;
-    }
+    if (state == GRPC_CHANNEL_READY) return true;
     const bool broken = state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN;
     if (broken || std::chrono::steady_clock::now() >= deadline) return false;
     const Deadline soon = std::min(deadline, std::chrono::steady_clock::now() + glance);

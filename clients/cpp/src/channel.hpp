@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 
+#include "failures.hpp"
 #include "settings.hpp"
 
 namespace agenterra::workflow_state::detail {
@@ -72,20 +73,21 @@ class Channel {
   /// Puts what calls carry into the context of one.
   void prepare(grpc::ClientContext& context) const;
 
+  /// Waits for a connection, so long or until something else has happened. If there is none, a call has
+  /// certainly not been sent.
+  bool ready(Deadline deadline, const Flag& ended);
+
  private:
   class Running;
 
   using Call = std::function<grpc::Status(grpc::ClientContext&)>;
   void attempt(const Call& call, bool write, Deadline deadline);
   /// What a call failed with, if it did.
-  std::optional<WorkflowStateError> once(const Call& call, bool write, Deadline deadline);
-  /// Whether there ever was a connection, after waiting for one: else a call has certainly not been sent.
-  bool ready(Deadline deadline);
+  std::optional<Failure> once(const Call& call, bool write, Deadline deadline);
 
   const Settings settings_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<Stub> stub_;
-  std::atomic<bool> was_ready_{false};
   Flag closed_;
   std::mutex mutex_;
   std::set<grpc::ClientContext*> running_;

@@ -38,9 +38,16 @@ std::optional<state::v1::ErrorDetail> detail_of(const grpc::Status& status) {
   return std::nullopt;
 }
 
-WorkflowStateError described(const grpc::Status& status, bool write) {
+/// Whether a proxy gives that code, too, for a status of its own.
+bool is_of_proxies(grpc::StatusCode code) {
+  return code == grpc::StatusCode::UNIMPLEMENTED || code == grpc::StatusCode::NOT_FOUND ||
+         code == grpc::StatusCode::RESOURCE_EXHAUSTED;
+}
+
+WorkflowStateError described(const grpc::Status& status, const std::optional<state::v1::ErrorDetail>& detail,
+                             bool write) {
   const std::string& said = status.error_message();
-  if (const auto detail = detail_of(status)) {
+  if (detail) {
     const auto code = static_cast<Code>(status.error_code());
     return error_of(*detail, code, said.empty() ? "The call has failed." : said);
   }
@@ -67,9 +74,11 @@ WorkflowStateError described(const grpc::Status& status, bool write) {
 
 }  // namespace
 
-WorkflowStateError failure_of(const grpc::Status& status, bool write) {
+Failure failure_of(const grpc::Status& status, bool write) {
+  const auto detail = detail_of(status);
   const std::string code = to_string(static_cast<Code>(status.error_code()));
-  return described(status, write).caused_by(code + ": " + status.error_message());
+  return {described(status, detail, write).caused_by(code + ": " + status.error_message()),
+          !detail && is_of_proxies(status.error_code())};
 }
 
 WorkflowStateError error_of(const state::v1::ErrorDetail& detail, Code code, const std::string& message) {
@@ -105,7 +114,7 @@ WorkflowStateError invalid(const std::string& field, const std::string& message,
   return {reason, message, {{"field", field}}};
 }
 
-bool leaves_open(const WorkflowStateError& failure) noexcept {
+bool leaves_open(const Failure& failure) noexcept {
   switch (failure.reason()) {
     // Decided before the service looks at a request id.
     case Reason::unauthenticated:
@@ -113,11 +122,11 @@ bool leaves_open(const WorkflowStateError& failure) noexcept {
     case Reason::rate_limited:
       return true;
     default:
-      return is_unavailable(failure);
+      return is_unavailable(failure) || failure.of_a_proxy();
   }
 }
 
-WorkflowStateError still_unknown(const WorkflowStateError& failure) {
+Failure still_unknown(const Failure& failure) {
   if (failure.reason() == Reason::outcome_unknown || !leaves_open(failure)) return failure;
   return WorkflowStateError(Reason::outcome_unknown, unknown_outcome).caused_by(failure.what());
 }

@@ -12,8 +12,21 @@ class ErrorDetail;
 
 namespace agenterra::workflow_state::detail {
 
+/// What a call failed with, and whether that may be a proxy's own word rather than the store's.
+class Failure : public WorkflowStateError {
+ public:
+  // Not explicit: every error can be what a call fails with.
+  Failure(const WorkflowStateError& error, bool of_a_proxy = false)
+      : WorkflowStateError(error), of_a_proxy_(of_a_proxy) {}
+
+  bool of_a_proxy() const noexcept { return of_a_proxy_; }
+
+ private:
+  bool of_a_proxy_;
+};
+
 /// A status that is not OK as an error. What can't be known of a write is `outcome_unknown`.
-WorkflowStateError failure_of(const grpc::Status& status, bool write);
+Failure failure_of(const grpc::Status& status, bool write);
 
 /// The error that a detail describes; the code is that of its status, for a reason that is not known here.
 WorkflowStateError error_of(const state::v1::ErrorDetail& detail, Code code, const std::string& message);
@@ -38,10 +51,10 @@ WorkflowStateError invalid(const std::string& field, const std::string& message,
                            Reason reason = Reason::invalid_request);
 
 /// Whether a failure leaves open how an earlier attempt of the same write has ended.
-bool leaves_open(const WorkflowStateError& failure) noexcept;
+bool leaves_open(const Failure& failure) noexcept;
 
 /// The failure of a write of which an earlier attempt may have been done.
-WorkflowStateError still_unknown(const WorkflowStateError& failure);
+Failure still_unknown(const Failure& failure);
 
 /// Whether a write that failed so may have been done.
 bool may_be_done(const WorkflowStateError& failure) noexcept;

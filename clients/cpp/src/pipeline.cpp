@@ -28,6 +28,7 @@ struct Pipeline::State::Connection {
   void run() {
     try {
       state.channel_->prepare(context);
+      if (!state.channel_->ready(detail::Deadline::max(), state.stopped_)) throw detail::unreachable();
     } catch (const WorkflowStateError& error) {
       const std::lock_guard<std::mutex> lock(state.mutex);
       failure = error;
@@ -78,7 +79,8 @@ struct Pipeline::State::Connection {
   State& state;
   grpc::ClientContext context;
   std::unique_ptr<Stream> stream;
-  std::optional<WorkflowStateError> failure;
+  std::optional<detail::Failure> failure;
+  bool answered = false;
   bool opened = false;
   bool stopped = false;
   std::thread writer;
@@ -86,6 +88,7 @@ struct Pipeline::State::Connection {
 
 Pipeline::State::~State() {
   cancel_by(nullptr);
+  stopped_.set();
   connection_.reset();
 }
 
@@ -125,13 +128,14 @@ std::optional<std::vector<Result>> Pipeline::State::receive() {
     detail::v1::PipelineResponse answer;
     if (stream != nullptr && stream->Read(&answer)) {
       failures = 0;
+      connection->answered = true;
       return answered(answer);
     }
-    const std::optional<WorkflowStateError> failure = drop(*connection);
+    const std::optional<detail::Failure> failure = drop(*connection);
     if (over() || done()) break;
     const bool refused = failure && !detail::is_unavailable(*failure);
     if (refused || ++failures >= channel_->settings().retry.attempts) {
-      fail(unanswered(failure ? *failure : detail::unreachable()));
+      fail(unanswered(failure ? *failure : detail::Failure(detail::unreachable())));
     }
     stopped_.wait(detail::pause_after(channel_->settings().retry, failures));
   }
@@ -169,9 +173,9 @@ bool Pipeline::State::done() {
   return finished && unanswered_.empty();
 }
 
-std::optional<WorkflowStateError> Pipeline::State::drop(Connection& connection) {
+std::optional<detail::Failure> Pipeline::State::drop(Connection& connection) {
   // It has ended by itself, so what stopping it cancels is not what it says in the end.
-  std::optional<WorkflowStateError> failure = connection.failure;
+  std::optional<detail::Failure> failure = connection.failure;
   {
     const std::lock_guard<std::mutex> lock(mutex);
     connection.stopped = true;
@@ -185,16 +189,16 @@ std::optional<WorkflowStateError> Pipeline::State::drop(Connection& connection) 
   cancel_by(nullptr);
   const std::lock_guard<std::mutex> lock(mutex);
   connection_.reset();
-  if (!failure || detail::is_unavailable(*failure)) taken_before = std::max(taken_before, taken);
+  // Of what the service refuses before it has answered anything nothing was done.
+  const bool refused = failure && !detail::is_unavailable(*failure) && !connection.answered;
+  if (!refused) taken_before = std::max(taken_before, taken);
   taken = 0;
   return failure;
 }
 
-WorkflowStateError Pipeline::State::unanswered(const WorkflowStateError& failure) {
+WorkflowStateError Pipeline::State::unanswered(const detail::Failure& failure) {
   const std::lock_guard<std::mutex> lock(mutex);
-  // What is refused was not done, but may have been when it was sent before.
-  const std::size_t open = detail::is_unavailable(failure) ? unanswered_.size() : taken_before;
-  for (std::size_t at = 0; at < open && detail::leaves_open(failure); ++at) {
+  for (std::size_t at = 0; at < taken_before && detail::leaves_open(failure); ++at) {
     if (!detail::writes(unanswered_[at].operations())) continue;
     return WorkflowStateError(
                Reason::outcome_unknown,

@@ -183,16 +183,16 @@ struct Pipeline::State final : detail::Streaming {
   /// Whether all that will be sent is answered.
   bool done();
   /// Ends a connection; says what it failed with, if it did.
-  std::optional<WorkflowStateError> drop(Connection& connection);
+  std::optional<detail::Failure> drop(Connection& connection);
   /// The error of a pipeline that is given up.
-  WorkflowStateError unanswered(const WorkflowStateError& failure);
+  WorkflowStateError unanswered(const detail::Failure& failure);
 
   std::mutex mutex;
   std::condition_variable changed;
   // What is not answered, the oldest first; the connection of the moment has taken so many of them.
   std::deque<detail::v1::PipelineRequest> unanswered_;
   std::size_t taken = 0;
-  // So many of them, from the oldest, were taken by a connection that was lost.
+  // So many of them, from the oldest, were taken by a connection that has ended, and may be done.
   std::size_t taken_before = 0;
   bool finished = false;
   std::shared_ptr<Connection> connection_;

@@ -94,8 +94,8 @@ Session completed(Channel& channel, v1::Session& session, Deadline deadline) {
     try {
       all_entries(channel, session.session_id(), session.revision(), deadline,
                   [&](const v1::Entry& entry) { (*session.mutable_state())[entry.key()] = entry.value(); });
-    } catch (const WorkflowStateError& error) {
-      if (!is_unavailable(error)) throw;
+    } catch (const Failure& error) {
+      if (!leaves_open(error)) throw;
       throw WorkflowStateError(
           Reason::outcome_unknown,
           "The write was made, but not all of the session's state could be read; retry it "
@@ -140,7 +140,7 @@ void Updater::update(Channel& channel, const std::string& id, const std::functio
                      const UpdateOptions& options) {
   if (options.attempts < 1) throw invalid("attempts", "attempts must be 1 or more.");
   const Turn turn(*this, id);
-  // The newest revision of the session that was heard of before its entries are read.
+  // The revision of the session that was heard of last, before its entries are read.
   std::int64_t known = 0;
   for (int attempt = 1;; ++attempt) {
     // What the function throws is not a conflict of this update: it passes on, whatever it is.
@@ -164,7 +164,8 @@ void Updater::update(Channel& channel, const std::string& id, const std::functio
       } catch (const WorkflowStateError& error) {
         if (error.reason() != Reason::revision_mismatch || attempt >= options.attempts) throw;
         for (const FailedCheck& check : error.failed_checks()) {
-          if (check.key.empty()) known = std::max(known, check.actual_revision);
+          // Not the highest: the session may have been deleted.
+          if (check.key.empty()) known = check.actual_revision;
         }
       }
     }

@@ -9,7 +9,8 @@
 namespace agenterra::workflow_state::detail {
 
 /// The session that a write left, with its state: where the answer has none, page by page, at its revision.
-/// The write is done by then, so a service that can't be reached is `outcome_unknown`.
+/// The write is done by then, so a service that can't be reached, or does not let the caller in, is
+/// `outcome_unknown`.
 Session completed(Channel& channel, ::agenterra::state::v1::Session& session, Deadline deadline);
 
 /// Runs the updates of one client, those of one session one after the other.

@@ -27,7 +27,11 @@ void fill_write(Request& request, const std::optional<std::int64_t>& if_revision
   request.set_request_id(request_id(id));
 }
 
-Result result_of(const v1::Result& result) {
+bool is_write(const v1::Operation& operation) {
+  return !operation.has_get_state() && !operation.has_get_session();
+}
+
+Result result_of(const v1::Result& result, const v1::Operation& operation) {
   switch (result.result_case()) {
     case v1::Result::kGetState:
       if (!result.get_state().has_entry()) return std::monostate{};
@@ -46,7 +50,7 @@ Result result_of(const v1::Result& result) {
     case v1::Result::RESULT_NOT_SET:
       break;
   }
-  return WorkflowStateError(Reason::store_unavailable,
+  return WorkflowStateError(is_write(operation) ? Reason::outcome_unknown : Reason::store_unavailable,
                             "The service's answer has a result of a kind that is not known here.");
 }
 
@@ -199,7 +203,7 @@ void fill(google::protobuf::RepeatedPtrField<v1::Operation>& messages,
 
 bool writes(const google::protobuf::RepeatedPtrField<v1::Operation>& operations) {
   for (const auto& operation : operations) {
-    if (!operation.has_get_state() && !operation.has_get_session()) return true;
+    if (is_write(operation)) return true;
   }
   return false;
 }
@@ -212,7 +216,9 @@ std::vector<Result> results_of(const google::protobuf::RepeatedPtrField<v1::Resu
   }
   std::vector<Result> read;
   read.reserve(static_cast<std::size_t>(results.size()));
-  for (const auto& result : results) read.push_back(result_of(result));
+  for (int index = 0; index < results.size(); ++index) {
+    read.push_back(result_of(results[index], operations[index]));
+  }
   return read;
 }
 

@@ -88,6 +88,14 @@ TEST(Errors, OfTheWireReachTheCaller) {
   EXPECT_EQ(raw.request_ids().size(), 1u) << "only UNAVAILABLE is tried again";
 }
 
+TEST(Errors, OfAResultOfAnUnknownKindSayWhetherAWriteMayBeDone) {
+  Raw raw;
+  Client client(raw.url());
+  const std::vector<Result> results = client.batch({GetState{"s", "k"}, SetState{"s", "k", 1}});
+  EXPECT_EQ(std::get<WorkflowStateError>(results.at(0)).reason(), Reason::store_unavailable);
+  EXPECT_EQ(std::get<WorkflowStateError>(results.at(1)).reason(), Reason::outcome_unknown);
+}
+
 TEST(Errors, OfArgumentsNeedNoService) {
   Client client("http://127.0.0.1:9");
   const auto reason = [&](const auto& call) { return failure_of(call).reason(); };

@@ -69,6 +69,40 @@ TEST(Retries, AWriteThatMayBeDoneSaysSoUnlessTheServiceKnows) {
   EXPECT_EQ(failure_of([&] { client.set_state("s", "k", 1); }).reason(), Reason::unauthenticated);
 }
 
+TEST(Retries, WhatAProxyRefusesLeavesALostWriteInDoubt) {
+  Raw raw;
+  Client client(raw.url(), quick);
+  for (const auto code :
+       {grpc::StatusCode::UNIMPLEMENTED, grpc::StatusCode::NOT_FOUND, grpc::StatusCode::RESOURCE_EXHAUSTED}) {
+    raw.fail({unavailable, grpc::Status(code, "a proxy's")});
+    EXPECT_EQ(failure_of([&] { client.set_state("s", "k", 1); }).reason(), Reason::outcome_unknown);
+  }
+  raw.fail({unavailable, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "the service's")});
+  EXPECT_EQ(failure_of([&] { client.set_state("s", "k", 1); }).reason(), Reason::invalid_request);
+  // With its reason it is the store's word.
+  raw.fail({unavailable, refused(v1::ERROR_REASON_STORAGE_FULL, grpc::StatusCode::RESOURCE_EXHAUSTED)});
+  EXPECT_EQ(failure_of([&] { client.set_state("s", "k", 1); }).reason(), Reason::storage_full);
+}
+
+TEST(Retries, AWriteThatWasMadeIsNotReportedAsRefused) {
+  Raw raw;
+  Client client(raw.url(), quick);
+  const auto outcome = [&](const grpc::Status& reading) {
+    raw.fail({grpc::Status::OK, reading});
+    return failure_of([&] { client.fork_session("s", "fork"); }).reason();
+  };
+  using Status = grpc::StatusCode;
+  EXPECT_EQ(outcome(refused(v1::ERROR_REASON_UNAUTHENTICATED, Status::UNAUTHENTICATED)),
+            Reason::outcome_unknown);
+  EXPECT_EQ(outcome(refused(v1::ERROR_REASON_PERMISSION_DENIED, Status::PERMISSION_DENIED)),
+            Reason::outcome_unknown);
+  EXPECT_EQ(outcome(refused(v1::ERROR_REASON_RATE_LIMITED, Status::RESOURCE_EXHAUSTED)),
+            Reason::outcome_unknown);
+  EXPECT_EQ(outcome(grpc::Status(Status::NOT_FOUND, "a proxy's")), Reason::outcome_unknown);
+  EXPECT_EQ(outcome(refused(v1::ERROR_REASON_HISTORY_COMPACTED, Status::OUT_OF_RANGE)),
+            Reason::history_compacted);
+}
+
 TEST(Retries, AnUnavailableServiceThatSaysThatNothingWasDoneIsBelieved) {
   Raw raw;
   Client client(raw.url(), quick);
@@ -87,6 +121,16 @@ TEST(Retries, AServiceThatIsNotThereIsStoreUnavailableAlsoForAWrite) {
   EXPECT_EQ(error.reason(), Reason::store_unavailable);
   EXPECT_EQ(failure_of([&] { client.batch({SetState{"s", "k", 1}}); }).reason(), Reason::store_unavailable);
   EXPECT_EQ(failure_of([&] { client.get_state("s", "k"); }).reason(), Reason::store_unavailable);
+}
+
+TEST(Retries, AServiceThatIsGoneIsStoreUnavailableAlsoForAWrite) {
+  auto service = std::make_unique<Service>();
+  Client client(service->url(), quick);
+  client.set_state("s", "k", 1);
+  service.reset();
+  // From when the connection is known to be lost.
+  failure_of([&] { client.get_state("s", "k"); });
+  EXPECT_EQ(failure_of([&] { client.set_state("s", "k", 1); }).reason(), Reason::store_unavailable);
 }
 
 TEST(Retries, EndWhenTheTimeOfTheCallIsOver) {
@@ -138,13 +182,13 @@ TEST(Retries, ADeadlineEndsACallThatIsNotAnswered) {
   client.set_state(session, "n", 1);
   proxy.black_hole = true;
   const Span took = time_of([&] {
-    EXPECT_EQ(failure_of([&] { client.get_state(session, "n", {.timeout = 300ms}); }).reason(),
+    EXPECT_EQ(failure_of([&] { client.get_state(session, "n", {.timeout = 1s}); }).reason(),
               Reason::store_unavailable);
-    EXPECT_EQ(failure_of([&] { client.set_state(session, "n", 2, {.timeout = 300ms}); }).reason(),
+    EXPECT_EQ(failure_of([&] { client.set_state(session, "n", 2, {.timeout = 1s}); }).reason(),
               Reason::outcome_unknown);
   });
-  EXPECT_GE(took, 600ms);
-  EXPECT_LT(took, 5s);
+  EXPECT_GE(took, 2s);
+  EXPECT_LT(took, 20s);
 }
 
 TEST(Retries, AClosedClientEndsWhatIsUnderWay) {
@@ -154,7 +198,7 @@ TEST(Retries, AClosedClientEndsWhatIsUnderWay) {
   client.set_state("s", "n", 1);
   proxy.black_hole = true;
   std::thread closer([&] {
-    std::this_thread::sleep_for(200ms);
+    until([&] { return proxy.swallowed > 0; });
     client.close();
   });
   EXPECT_EQ(failure_of([&] { client.set_state("s", "n", 2); }).reason(), Reason::outcome_unknown);

@@ -75,12 +75,13 @@ TEST(SessionWatch, ThatHearsNothingConnectsAnew) {
     while (!context.IsCancelled()) std::this_thread::sleep_for(5ms);
     return grpc::Status::OK;
   };
-  Client client(raw.url(), {.retry = {.base = 1ms}, .silence = 300ms});
+  Client client(raw.url(), {.retry = {.base = 1ms}, .silence = 1s});
   SessionWatch watch = client.watch_session("s");
   EXPECT_EQ(revision_of(watch.next().value()), 7);
   EXPECT_EQ(revision_of(watch.next().value()), 14);
   const std::lock_guard<std::mutex> lock(mutex);
-  EXPECT_EQ(asked, (std::vector<std::optional<std::int64_t>>{std::nullopt, 7}));
+  EXPECT_EQ(asked.at(0), std::nullopt);
+  EXPECT_EQ(asked.at(1), std::make_optional<std::int64_t>(7));
 }
 
 TEST(SessionWatch, PassesOverWhatItDoesNotKnow) {
@@ -294,16 +295,37 @@ TEST(Pipeline, ThatIsRefusedAfterAConnectionTookItsWritesSaysThatTheyMayBeDone) 
             Reason::permission_denied);
 }
 
-TEST(Pipeline, ThatIsRefusedSaysNothingOfWritesThatNoEarlierConnectionTook) {
+TEST(Pipeline, ThatIsRefusedSaysNothingOfWritesThatWereAnswered) {
   Raw raw;
   Client client(raw.url(), {.retry = {.base = 1ms}});
   raw.fail({grpc::Status(grpc::StatusCode::UNAVAILABLE, ""), grpc::Status::OK,
+            grpc::Status(grpc::StatusCode::UNAVAILABLE, ""),
             grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "")});
   Pipeline pipeline = client.pipeline();
   pipeline.send({SetState{"s", "a", 1}});
   EXPECT_EQ(std::get<Entry>(pipeline.receive().value().at(0)).key, "a");
-  pipeline.send({SetState{"s", "b", 1}});
+  pipeline.send({GetState{"s", "b"}});
   EXPECT_EQ(failure_of([&] { pipeline.receive(); }).reason(), Reason::permission_denied);
+}
+
+TEST(Pipeline, ThatIsEndedByARefusalSaysThatWhatItTookMayBeDone) {
+  Raw raw;
+  Client client(raw.url(), {.retry = {.base = 1ms}});
+  raw.fail({grpc::Status::OK, grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "")});
+  Pipeline pipeline = client.pipeline();
+  pipeline.send({SetState{"s", "a", 1}});
+  EXPECT_TRUE(pipeline.receive());
+  pipeline.send({SetState{"s", "b", 1}});
+  EXPECT_EQ(failure_of([&] { pipeline.receive(); }).reason(), Reason::outcome_unknown);
+  EXPECT_EQ(raw.request_ids().size(), 2u);
+}
+
+TEST(Pipeline, OfAServiceThatIsNotThereIsStoreUnavailable) {
+  Client client("http://127.0.0.1:9", {.retry = {.attempts = 3, .base = 1ms}});
+  Pipeline pipeline = client.pipeline();
+  pipeline.send({SetState{"s", "a", 1}});
+  EXPECT_EQ(failure_of([&] { pipeline.receive(); }).reason(), Reason::store_unavailable);
+  EXPECT_FALSE(pipeline.receive());
 }
 
 TEST(Pipeline, ThatIsClosedBeforeItWasReadEndsItsCall) {

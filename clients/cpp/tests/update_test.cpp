@@ -54,6 +54,18 @@ TEST_F(Update, DoesItAgainOnAConflictWithTheWholeSession) {
   EXPECT_EQ(client.get_state(session, "count"), Value(0));
 }
 
+TEST_F(Update, IsMadeAlsoOnceItsSessionIsDeleted) {
+  client.set_state(session, "n", 1);
+  int runs = 0;
+  client.update(session, [&](Draft& draft) {
+    draft["count"] = draft.keys().size();
+    if (++runs == 1) client.set_state(session, "m", 1);
+    if (runs == 2) client.delete_session(session);
+  });
+  EXPECT_EQ(runs, 3);
+  EXPECT_EQ(client.get_state(session, "count"), Value(0));
+}
+
 TEST_F(Update, DoesNotMindWhatItDidNotLookAt) {
   client.set_state(session, "n", 1);
   int runs = 0;

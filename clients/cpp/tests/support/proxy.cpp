@@ -23,8 +23,8 @@ int new_socket() {
   return made;
 }
 
-/// Whether HTTP/2 bytes, which begin with a frame, have a HEADERS frame among them: only an answer to a call
-/// does.
+/// Whether HTTP/2 bytes, which begin with a frame, have a HEADERS frame among them: a call, or the answer to
+/// it.
 bool has_headers(const std::vector<unsigned char>& data) {
   for (std::size_t at = 0; at + 9 <= data.size();) {
     if (data[at + 3] == 1) return true;
@@ -84,7 +84,10 @@ void Proxy::pass(int from, int to, bool answers) {
     const ssize_t got = recv(from, data.data(), data.size(), 0);
     if (got <= 0) break;
     data.resize(static_cast<std::size_t>(got));
-    if (black_hole) continue;
+    if (black_hole) {
+      if (!answers && has_headers(data)) ++swallowed;
+      continue;
+    }
     if (answers && lose_answers > 0 && has_headers(data)) {
       --lose_answers;
       break;

@@ -28,6 +28,8 @@ class Proxy {
   std::atomic<int> connections{0};
   /// Takes in what is sent, and passes nothing on.
   std::atomic<bool> black_hole{false};
+  /// How many calls it has taken in so.
+  std::atomic<int> swallowed{0};
   /// Cuts the connection in place of passing on an answer of the service, so often.
   std::atomic<int> lose_answers{0};
 

@@ -53,6 +53,24 @@ grpc::Status Raw::SetState(grpc::ServerContext* context, const v1::SetStateReque
   return next(*context);
 }
 
+grpc::Status Raw::ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
+                              v1::ForkSessionResponse* response) {
+  response->mutable_session()->set_session_id(request->new_session_id());
+  response->mutable_session()->set_revision(1);
+  return next(*context);
+}
+
+grpc::Status Raw::ListState(grpc::ServerContext* context, const v1::ListStateRequest*,
+                            v1::ListStateResponse*) {
+  return next(*context);
+}
+
+grpc::Status Raw::Batch(grpc::ServerContext* context, const v1::BatchRequest* request,
+                        v1::BatchResponse* response) {
+  for (int index = 0; index < request->operations_size(); ++index) response->add_results();
+  return next(*context);
+}
+
 grpc::Status Raw::WatchSession(grpc::ServerContext* context, const v1::WatchSessionRequest* request,
                                grpc::ServerWriter<v1::WatchSessionResponse>* writer) {
   const grpc::Status status = next(*context);

@@ -16,7 +16,7 @@ namespace tests {
 
 namespace v1 = ::agenterra::state::v1;
 
-/// Answers GetState, SetState, WatchSession and Pipeline, and keeps what calls carried.
+/// Answers GetState, SetState, ForkSession, WatchSession, Batch and Pipeline, and keeps what calls carried.
 class Raw final : public v1::WorkflowStateService::Service {
  public:
   Raw();
@@ -45,6 +45,15 @@ class Raw final : public v1::WorkflowStateService::Service {
                         v1::GetStateResponse* response) override;
   grpc::Status SetState(grpc::ServerContext* context, const v1::SetStateRequest* request,
                         v1::SetStateResponse* response) override;
+  /// With a session whose state does not fit into the answer.
+  grpc::Status ForkSession(grpc::ServerContext* context, const v1::ForkSessionRequest* request,
+                           v1::ForkSessionResponse* response) override;
+  /// Says nothing of any state.
+  grpc::Status ListState(grpc::ServerContext* context, const v1::ListStateRequest* request,
+                         v1::ListStateResponse* response) override;
+  /// With results of a kind that nobody knows.
+  grpc::Status Batch(grpc::ServerContext* context, const v1::BatchRequest* request,
+                     v1::BatchResponse* response) override;
   grpc::Status WatchSession(grpc::ServerContext* context, const v1::WatchSessionRequest* request,
                             grpc::ServerWriter<v1::WatchSessionResponse>* writer) override;
   grpc::Status Pipeline(grpc::ServerContext* context,

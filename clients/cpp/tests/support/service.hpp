@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <agenterra/workflow_state.hpp>
+#include <thread>
 
 #include "process.hpp"
 
@@ -46,6 +47,13 @@ WorkflowStateError failure_of(const Function& function) {
   }
   ADD_FAILURE() << "It has not failed.";
   return {Reason::invalid_request, "none"};
+}
+
+/// Waits for something to come true, but not for ever.
+template <class Condition>
+void until(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + 20s;
+  while (!condition() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
 }
 
 /// How long something takes.
