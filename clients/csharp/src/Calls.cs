@@ -58,13 +58,18 @@ internal sealed class Calls : IDisposable
             WorkflowStateException failure;
             try
             {
-                var headers = await HeadersAsync(cancellation).ConfigureAwait(false);
+                var left = deadline - DateTime.UtcNow;
+                var headers = await HeadersAsync(left, cancellation).ConfigureAwait(false);
+                if (DateTime.UtcNow >= deadline)
+                {
+                    throw Overdue();
+                }
                 using var running = call(new CallOptions(headers, deadline, cancellation));
                 return await running.ResponseAsync.ConfigureAwait(false);
             }
             catch (WorkflowStateException error)
             {
-                // There is no token.
+                // There is no token, or no time.
                 failure = error;
             }
             catch (ObjectDisposedException) when (_closed)
@@ -90,16 +95,19 @@ internal sealed class Calls : IDisposable
         }
     }
 
-    /// <summary>What a call carries. A token that can't be had is StoreUnavailable.</summary>
-    public async ValueTask<Metadata> HeadersAsync(CancellationToken cancellation)
+    /// <summary>What a call carries. A token that can't be had in time is StoreUnavailable.</summary>
+    public async ValueTask<Metadata> HeadersAsync(TimeSpan left, CancellationToken cancellation)
     {
         var headers = Settings.Headers(Options);
         if (Options.Token is { } source)
         {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+            limit.CancelAfter(left > TimeSpan.Zero ? left : TimeSpan.Zero);
             string token;
             try
             {
-                token = await source(cancellation).ConfigureAwait(false);
+                // Nor is a function waited for that does not look at its cancellation.
+                token = await source(limit.Token).AsTask().WaitAsync(limit.Token).ConfigureAwait(false);
             }
             catch (Exception error) when (error is not WorkflowStateException)
             {
@@ -164,6 +172,11 @@ internal sealed class Calls : IDisposable
     private static WorkflowStateException Closed(ErrorReason reason) =>
         new(reason, StatusCode.Unavailable, "This client was closed.");
 
+    private static WorkflowStateException Overdue() => new(
+        ErrorReason.StoreUnavailable,
+        StatusCode.Unavailable,
+        "The call's time ran out before it could be sent.");
+
     private static WorkflowStateException Unknown(Exception cause) => new(
         ErrorReason.OutcomeUnknown,
         StatusCode.Unavailable,
@@ -181,23 +194,33 @@ internal sealed class Calls : IDisposable
     /// <summary>The failure of a write of which an earlier attempt may have been done.</summary>
     private static WorkflowStateException StillUnknown(WorkflowStateException failure)
     {
+        // A proxy has these codes for statuses of its own.
+        var ofAProxy = failure.InnerException is RpcException
+        {
+            StatusCode: StatusCode.Unimplemented or StatusCode.NotFound or StatusCode.ResourceExhausted,
+        } status && Detail(status) is null;
         // These are decided before the service looks at a request id: they don't say how an earlier
         // attempt ended.
         var says = failure.Code is not StatusCode.Unavailable
             && failure.Reason is not ErrorReason.Unauthenticated
             && failure.Reason is not ErrorReason.PermissionDenied
-            && failure.Reason is not ErrorReason.RateLimited;
+            && failure.Reason is not ErrorReason.RateLimited
+            && !ofAProxy;
         return says || failure.Reason is ErrorReason.OutcomeUnknown ? failure : Unknown(failure);
     }
 
     /// <summary>
     /// Whether a call may have reached the service: not if there was no connection to send it on.
     /// </summary>
-    private static bool WasSent(RpcException error) => error.Status.DebugException is not HttpRequestException
+    private static bool WasSent(RpcException error) => error.Status.DebugException switch
     {
-        HttpRequestError: HttpRequestError.ConnectionError
-            or HttpRequestError.NameResolutionError
-            or HttpRequestError.SecureConnectionError,
+        HttpRequestException failure => failure.HttpRequestError
+            is not HttpRequestError.ConnectionError
+            and not HttpRequestError.NameResolutionError
+            and not HttpRequestError.SecureConnectionError,
+        // How the time for a connection runs out.
+        OperationCanceledException { InnerException: TimeoutException } => false,
+        _ => true,
     };
 
     /// <summary>The ErrorDetail among the details of a status, a google.rpc.Status in the trailers.</summary>

@@ -85,6 +85,7 @@ internal static class Settings
         var handler = new SocketsHttpHandler
         {
             EnableMultipleHttp2Connections = true,
+            ConnectTimeout = TimeSpan.FromSeconds(5),
             // A dead connection is found by a ping, also while only a watch is open.
             KeepAlivePingDelay = TimeSpan.FromSeconds(30),
             KeepAlivePingTimeout = TimeSpan.FromSeconds(10),

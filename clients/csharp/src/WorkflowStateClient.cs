@@ -286,7 +286,8 @@ public sealed class WorkflowStateClient(string url, WorkflowStateOptions? option
         try
         {
             _calls.ThrowIfClosed();
-            var headers = await _calls.HeadersAsync(cancellation).ConfigureAwait(false);
+            var silence = _calls.Options.Silence;
+            var headers = await _calls.HeadersAsync(silence, cancellation).ConfigureAwait(false);
             return Service.WatchSession(request, headers, cancellationToken: connection);
         }
         catch (WorkflowStateException failure) when (failure.Reason is ErrorReason.StoreUnavailable)
