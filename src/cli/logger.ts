@@ -36,8 +36,7 @@ const MAX_WAITING_BYTES = 16 << 20;
  * @param fd where lines go; default: stderr
  */
 export async function openLogger(settings: LogSettings, fd = 2): Promise<Logger> {
-  const lines =
-    settings.format === "json" ? destination({ fd, sync: false, maxLength: MAX_WAITING_BYTES }) : undefined;
+  const lines = destination({ fd, sync: false, maxLength: MAX_WAITING_BYTES });
   const logger = pino(
     {
       level: settings.level,
@@ -46,9 +45,9 @@ export async function openLogger(settings: LogSettings, fd = 2): Promise<Logger>
       formatters: { level: (level) => ({ level }) },
       serializers: { err: shownError },
     },
-    lines ?? (await prettyLines(fd)),
+    settings.format === "json" ? lines : await forPeople(lines),
   );
-  if (lines !== undefined) tellDropped(lines, logger);
+  tellDropped(lines, logger);
   return logger;
 }
 
@@ -74,9 +73,11 @@ function tellDropped(stream: ReturnType<typeof destination>, logger: Logger): vo
   });
 }
 
-async function prettyLines(fd: number): Promise<DestinationStream> {
-  const { PinoPretty } = await import("pino-pretty");
-  return PinoPretty({ destination: fd, sync: true, colorize: process.stderr.isTTY, ignore: "pid,hostname" });
+/** Makes the lines readable. Not by PinoPretty's own stream: it keeps all that nobody takes, or waits for who does. */
+async function forPeople(lines: DestinationStream): Promise<DestinationStream> {
+  const { prettyFactory } = await import("pino-pretty");
+  const pretty = prettyFactory({ colorize: process.stderr.isTTY, ignore: "pid,hostname" });
+  return { write: (line) => lines.write(pretty(line)) };
 }
 
 /** What may be shown of something thrown: not what databases and libraries hang onto it, which may quote what is stored. */
