@@ -185,10 +185,12 @@ describe("the Kubernetes manifests", () => {
   const read = (file: string): string => readFileSync(at(file), "utf8");
   const kustomization = parse(read("kustomization.yaml")) as {
     resources: string[];
+    labels: { pairs: Record<string, string>; includeSelectors?: boolean }[];
     configMapGenerator: { name: string; files: string[] }[];
   };
   const { template } = (parse(read("deployment.yaml")) as Deployment).spec;
   const [container] = template.spec.containers;
+  const labels = kustomization.labels.find(({ includeSelectors }) => includeSelectors)?.pairs ?? {};
 
   test("are all named, and there", () => {
     const files = globSync("*.yaml", { cwd: at(".") }).filter(
@@ -242,6 +244,12 @@ describe("the Kubernetes manifests", () => {
     }
   });
 
+  test("keep a pod for callers while nodes are emptied: the budget is of the pods that the deployment makes", () => {
+    const { selector } = (parse(read("disruption-budget.yaml")) as Budget).spec;
+    expect(selector?.matchLabels).toEqual(labels);
+    expect(Object.keys(labels)).not.toEqual([]);
+  });
+
   test("let the pod do nothing that it need not", () => {
     expect(template.spec.securityContext).toMatchObject({ runAsNonRoot: true, runAsUser: 65532 });
     expect(container.securityContext).toEqual({
@@ -256,8 +264,11 @@ describe("the Kubernetes manifests", () => {
   test.runIf(hasKubectl)("are put together by kubectl", () => {
     const { status, stdout, stderr } = spawnSync("kubectl", ["kustomize", at(".")], { encoding: "utf8" });
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-    const kinds = parseAllDocuments(stdout).map((document) => (document.toJS() as { kind: string }).kind);
-    expect(kinds.sort()).toEqual([
+    const made = parseAllDocuments(stdout).map((document) => document.toJS() as { kind: string });
+    const budget = made.find(({ kind }) => kind === "PodDisruptionBudget") as unknown as Budget;
+    const { spec } = made.find(({ kind }) => kind === "Deployment") as unknown as Deployment;
+    expect(spec.template.metadata.labels).toMatchObject(budget.spec.selector.matchLabels);
+    expect(made.map(({ kind }) => kind).sort()).toEqual([
       ...["ConfigMap", "Deployment", "Namespace", "NetworkPolicy"],
       ...["PodDisruptionBudget", "Service", "ServiceAccount"],
     ]);
@@ -276,6 +287,8 @@ describe("the Kubernetes manifests", () => {
 interface Deployment {
   readonly spec: {
     readonly template: {
+      /** There once kustomize has put all together. */
+      readonly metadata: { readonly labels: Readonly<Record<string, string>> };
       readonly spec: {
         readonly containers: readonly [
           {
@@ -299,6 +312,11 @@ interface Deployment {
       };
     };
   };
+}
+
+/** What the tests read of the disruption budget. */
+interface Budget {
+  readonly spec: { readonly selector: { readonly matchLabels: Readonly<Record<string, string>> } };
 }
 
 interface Probe {
