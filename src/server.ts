@@ -1,6 +1,6 @@
 /** The server: the service on a port, for gRPC, gRPC-Web and Connect, over HTTP/2 and HTTP/1.1, with or without TLS. */
 import { type AddressInfo, createServer as createNetServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
+import { createSecureContext, createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 import { WorkflowStateService } from "../gen/agenterra/state/v1/service_pb.ts";
 import { Health as HealthService } from "../gen/grpc/health/v1/health_pb.ts";
 import { Authenticator, type AuthOptions } from "./server/auth.ts";
@@ -15,6 +15,7 @@ import { Http2 } from "./server/http2.ts";
 import { withLocalHosts } from "./server/local-hosts.ts";
 import { isLoopback } from "./server/loopback.ts";
 import { sniffProtocol } from "./server/protocol-sniffer.ts";
+import { timerMs } from "./service/call.ts";
 import type { PrincipalLimits } from "./service/gate.ts";
 import { Health, healthRoutes, probeStatus } from "./service/health.ts";
 import type { Observer } from "./service/observer.ts";
@@ -45,13 +46,13 @@ export interface ServerOptions {
   readonly limits?: Partial<Limits>;
   /** The certificate chain and its key, as PEM. Absent: no TLS. */
   readonly tls?: ServerTls;
-  /** What each principal may take at once and over time; without `auth`, all callers are one. */
+  /** What each principal may take at once and over time; without `auth`, all callers are one. Its `burst` can't be less than a batch may hold. */
   readonly perPrincipal?: PrincipalLimits;
   /** Who may call, and what each may do. Absent: whoever reaches the server may do everything. */
   readonly auth?: AuthOptions;
-  /** How long a unary call may take, in milliseconds. Default: 60 s. */
+  /** How long a unary call may take, in milliseconds; no more than 24 days. Default: 60 s. */
   readonly maxTimeoutMs?: number;
-  /** How long `close` waits for calls in flight, in milliseconds. Default: 10 s. */
+  /** How long `close` waits for calls in flight, in milliseconds; no more than 24 days. Default: 10 s. */
   readonly drainTimeoutMs?: number;
   /** The pages of other origins that may call. Default: none. */
   readonly cors?: CorsOptions | undefined;
@@ -78,7 +79,7 @@ export interface ServerTls {
 }
 
 /** What can be changed while a server runs; what is absent becomes so. */
-export type Reloadable = Pick<ServerOptions, "tls" | "auth">;
+export type Reloadable = Pick<ServerOptions, "tls" | "auth" | "perPrincipal">;
 
 /** A server that accepts connections. */
 export interface RunningServer {
@@ -92,8 +93,9 @@ export interface RunningServer {
    */
   close(options?: { readonly now?: boolean }): Promise<void>;
   /**
-   * Takes new certificates for connections to come, and new rules about callers from the next call on; no connection is lost.
-   * Whether there is TLS, and auth, can't change. Throws if it can't be done, and leaves all as it was.
+   * Takes new certificates for connections to come, and new rules about callers and new limits of each from the next call on;
+   * no connection is lost. Whether there is TLS, and auth, and whether callers must or may show certificates, can't change.
+   * Throws if it can't be done, and leaves all as it was.
    */
   reload(options: Reloadable): void;
 }
@@ -106,14 +108,17 @@ const FAREWELL_MS = 2_000;
 
 /** Starts a server. Fails with the error of the operating system if it can't listen. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { store, listen = {}, tls, limits, maxTimeoutMs = 60_000, drainTimeoutMs = 10_000 } = options;
+  const { store, listen = {}, tls, limits } = options;
+  const maxTimeoutMs = timerMs(options.maxTimeoutMs ?? 60_000);
+  const drainTimeoutMs = timerMs(options.drainTimeoutMs ?? 10_000);
   const { host = "127.0.0.1", port = 7410 } = listen;
-  const { onError = printError, pingIntervalMs = 20_000, observer } = options;
+  const pingIntervalMs = timerMs(options.pingIntervalMs ?? 20_000);
+  const { onError = printError, observer } = options;
 
   const connectionLimits = connectionLimitsOf(options.connections);
   const { writeTimeoutMs } = connectionLimits;
   // A request that never ends, or an answer that nobody takes.
-  const unaryIdleMs = maxTimeoutMs + writeTimeoutMs;
+  const unaryIdleMs = timerMs(maxTimeoutMs + writeTimeoutMs);
   const { perPrincipal = {} } = options;
   const service = createService(store, {
     maxTimeoutMs,
@@ -225,10 +230,22 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       (next.tls === undefined) !== (tls === undefined) ||
       (next.auth === undefined) !== (options.auth === undefined)
     ) {
-      throw new Error("Whether there is TLS, and authentication, can't change while the server runs.");
+      throw new Error(
+        "Whether there is TLS, and authentication, can't change while the server runs: restart it.",
+      );
     }
-    if (next.tls !== undefined) (front as TlsServer).setSecureContext(secureContext(next.tls));
+    if (clientCertificates(next) !== clientCertificates(options)) {
+      throw new Error(
+        "Whether callers must, may or can't show certificates can't change while the server runs: restart it.",
+      );
+    }
+    const context = next.tls && secureContext(next.tls);
+    // What can fail does so before anything has changed.
+    if (context !== undefined) createSecureContext(context);
+    void new Authenticator(next.auth);
+    service.reload(next.perPrincipal ?? {});
     authenticator.reload(next.auth);
+    if (context !== undefined) (front as TlsServer).setSecureContext(context);
   }
 
   async function stop(): Promise<void> {
@@ -248,19 +265,27 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   }
 }
 
+/** Whether TLS asks callers for certificates, and lets those in who have none that is believed. */
+function clientCertificates({ tls, auth }: Reloadable): "none" | "optional" | "required" {
+  if (tls?.clientCa === undefined) return "none";
+  // Where there are other credentials, a caller without a certificate may have those.
+  return auth?.keys === undefined && auth?.jwt === undefined ? "required" : "optional";
+}
+
 /** What listens, and gives connections once they are ready to speak HTTP. */
-function createFront({ tls, auth }: Reloadable, onReady: (socket: Socket) => void): Server {
+function createFront(options: Reloadable, onReady: (socket: Socket) => void): Server {
+  const { tls } = options;
   if (tls === undefined) {
     return createNetServer(onReady);
   }
+  const certificates = clientCertificates(options);
   const front = createTlsServer(
     {
       ...secureContext(tls),
       ALPNProtocols: ["h2", "http/1.1"],
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-      requestCert: tls.clientCa !== undefined,
-      // Where there are other credentials, a caller without a certificate may have those.
-      rejectUnauthorized: auth?.keys === undefined && auth?.jwt === undefined,
+      requestCert: certificates !== "none",
+      rejectUnauthorized: certificates === "required",
     },
     onReady,
   );

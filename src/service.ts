@@ -29,6 +29,7 @@ import {
   endingWith,
   raced,
   streamEnd,
+  timerMs,
   until,
 } from "./service/call.ts";
 import { Gate, type PrincipalLimits } from "./service/gate.ts";
@@ -117,6 +118,8 @@ export interface Service {
   readonly calls: Calls;
   readonly rpcs: Rpcs;
   readonly limits: Limits;
+  /** From the next call on each principal may take this. Fails with INVALID_REQUEST, and then changes nothing. */
+  reload(perPrincipal: PrincipalLimits): void;
   /** Ends all streams with SHUTTING_DOWN, now and from now on; a pipeline answers what it has begun. Unary calls go on. */
   stop(): void;
   /** Aborts when the service is stopped. */
@@ -131,7 +134,7 @@ export function createService(store: EncodedStore, options: ServiceOptions = {})
   const calls = callsOf(store, {
     limits,
     gate,
-    maxTimeoutMs: options.maxTimeoutMs ?? 60_000,
+    maxTimeoutMs: timerMs(options.maxTimeoutMs ?? 60_000),
     stopping: stopping.signal,
   });
   return {
@@ -139,6 +142,7 @@ export function createService(store: EncodedStore, options: ServiceOptions = {})
     rpcs: rpcsOf(calls),
     limits,
     stopping: stopping.signal,
+    reload: (perPrincipal) => gate.reload(perPrincipal),
     stop: () =>
       stopping.abort(
         new WorkflowStateError("SHUTTING_DOWN", "The server is stopping: call again, on a new connection."),

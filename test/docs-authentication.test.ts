@@ -82,7 +82,9 @@ test("the page's config serves beyond this machine, to those whom it names, and 
   writeFileSync(file, "{");
   child.kill("SIGHUP");
   const [said] = (await once(child.stderr as NodeJS.ReadableStream, "data")) as [string];
-  expect(String(said)).toMatch(/"msg":"(certificates and callers are reloaded|not reloaded: .*not JSON)/);
+  expect(String(said)).toMatch(
+    /"msg":"(certificates, callers and their limits are reloaded|not reloaded: .*not JSON)/,
+  );
   expect(await stranger.getState("ci/run", "step")).toBe(1);
 });
 

@@ -1,5 +1,6 @@
-/** `workflow-state serve`: runs a server until it is told to stop; SIGHUP has it read its certificates and callers anew. */
+/** `workflow-state serve`: runs a server until it is told to stop; SIGHUP has it read its certificates, callers and their limits anew. */
 import { once } from "node:events";
+import { WorkflowStateError } from "../errors.ts";
 import { openEncodedStore } from "../open.ts";
 import { type Observer, observers, type RunningServer, startServer } from "../server.ts";
 import type { EncodedStore } from "../store.ts";
@@ -17,12 +18,12 @@ export async function serve(options: ServeOptions): Promise<void> {
   const settings = settingsOf(options);
   const logger = await openLogger(settings.log);
   // From now on: while it waits for its store, too.
-  const { told, forget } = signals(logger);
+  const signals = listenForSignals(logger);
   try {
-    const store = await open(settings, logger, told);
-    if (store !== undefined) await serveStore(store, options, settings, logger, told);
+    const store = await open(settings, logger, signals.told);
+    if (store !== undefined) await serveStore(store, options, settings, logger, signals);
   } finally {
-    forget();
+    signals.forget();
   }
 }
 
@@ -31,19 +32,20 @@ async function serveStore(
   options: ServeOptions,
   settings: Settings,
   logger: Logger,
-  told: AbortSignal,
+  signals: Signals,
 ): Promise<void> {
   let telemetry: OpenTelemetry | undefined;
   // Of a server that never ran there is little to send.
   let end = 0;
-  told.addEventListener("abort", () => {
+  signals.told.addEventListener("abort", () => {
     end = performance.now() + settings.drainTimeoutMs;
   });
   try {
     telemetry = await measured(store, settings, logger);
     const server = await start(telemetry?.store ?? store, settings, logger, telemetry?.observer);
     try {
-      await untilTold(server, options, logger, told);
+      signals.onHangUp(() => reload(server, options, logger));
+      await untilTold(server, signals.told);
     } finally {
       await server.close({ now: true });
     }
@@ -53,19 +55,38 @@ async function serveStore(
   }
 }
 
-/** Aborts when a first signal tells the program to stop; a second one ends the process. */
-function signals(logger: Logger): { readonly told: AbortSignal; readonly forget: () => void } {
+/** What signals say. Without a listener each of them would end the process at once. */
+interface Signals {
+  /** Aborts when a first one tells the program to stop; a second one ends the process. */
+  readonly told: AbortSignal;
+  /** Has this done at each SIGHUP to come, and now if there was one already. */
+  onHangUp(reload: () => void): void;
+  forget(): void;
+}
+
+function listenForSignals(logger: Logger): Signals {
   const controller = new AbortController();
   const onSignal = (signal: NodeJS.Signals): void => {
     logger.debug({ signal }, "stopping");
     if (controller.signal.aborted) process.exit(1);
     controller.abort();
   };
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  const forget = (): void => {
-    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
+  let hungUp = false;
+  let reload = (): void => {
+    hungUp = true;
   };
-  return { told: controller.signal, forget };
+  const onHangUp = (): void => reload();
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("SIGHUP", onHangUp);
+  return {
+    told: controller.signal,
+    onHangUp(then) {
+      reload = then;
+      if (hungUp) reload();
+    },
+    forget() {
+      process.off("SIGTERM", onSignal).off("SIGINT", onSignal).off("SIGHUP", onHangUp);
+    },
+  };
 }
 
 /** How long the last figures and spans may take where the calls took all the time that there was. */
@@ -101,32 +122,21 @@ const SYSTEMS: Readonly<Record<string, string>> = {
   rediss: "redis",
 };
 
-/** Takes certificates, keys and grants anew; what is wrong with them is said, and the old ones stay. */
+/** Takes certificates, keys, grants and limits anew; what is wrong with them is said, and the old ones stay. */
 function reload(server: RunningServer, options: ServeOptions, logger: Logger): void {
   try {
     server.reload(settingsOf(options));
-    logger.info("certificates and callers are reloaded");
+    logger.info("certificates, callers and their limits are reloaded");
   } catch (error) {
     logger.error(`not reloaded: ${(error as Error).message}`);
   }
 }
 
 /** Says where the server listens, and stops it when it is told to. */
-async function untilTold(
-  server: RunningServer,
-  options: ServeOptions,
-  logger: Logger,
-  told: AbortSignal,
-): Promise<void> {
-  const onHangUp = (): void => reload(server, options, logger);
-  process.on("SIGHUP", onHangUp);
-  try {
-    console.log(`listening on ${server.url}`);
-    if (!told.aborted) await once(told, "abort");
-    await server.close();
-  } finally {
-    process.off("SIGHUP", onHangUp);
-  }
+async function untilTold(server: RunningServer, told: AbortSignal): Promise<void> {
+  console.log(`listening on ${server.url}`);
+  if (!told.aborted) await once(told, "abort");
+  await server.close();
 }
 
 /** The store; `undefined`: the program was told to stop before it was there. */
@@ -186,6 +196,8 @@ async function start(
     if (syscall !== undefined) {
       throw new UsageError(`can't listen on ${where}: ${code}`, { cause: error });
     }
+    if (WorkflowStateError.is(error, "INVALID_REQUEST"))
+      throw new UsageError(error.message, { cause: error });
     // All else that can fail at once is the certificate and its key; OpenSSL's words for it quote neither.
     throw new UsageError(`can't use the TLS key and certificate: ${(error as Error).message}`, {
       cause: error,

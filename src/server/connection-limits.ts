@@ -1,4 +1,5 @@
 /** What the connections of a server may take of it. */
+import { timerMs } from "../service/call.ts";
 
 /** Limits of connections; what is absent is the default. Infinity: no limit. */
 export interface ConnectionLimits {
@@ -36,7 +37,7 @@ export function connectionLimitsOf(limits: ConnectionLimits = {}): AllConnection
     maxAgeMs: limits.maxAgeMs ?? Number.POSITIVE_INFINITY,
     ageGraceMs: limits.ageGraceMs ?? 10_000,
     maxIdleMs: limits.maxIdleMs ?? 300_000,
-    writeTimeoutMs: limits.writeTimeoutMs ?? 60_000,
+    writeTimeoutMs: timerMs(limits.writeTimeoutMs ?? 60_000),
     maxBytes,
     maxConnectionBytes: maxBytes / 4,
   };

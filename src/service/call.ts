@@ -51,6 +51,11 @@ export function saysCallerGone(error: unknown): boolean {
 /** The longest that a timer can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** How long a timer is to wait, in milliseconds: one that is told to wait longer than it can doesn't wait at all. */
+export function timerMs(ms: number): number {
+  return Math.min(ms, MAX_TIMER_MS);
+}
+
 /** A signal that aborts with the first of others, or by {@link abort}. */
 export class LinkedSignal {
   readonly #controller = new AbortController();

@@ -95,6 +95,12 @@ describe("it says why it can't begin", () => {
       2,
       /can't listen on 192\.0\.2\.1, port 1: EADDRNOTAVAIL/,
     ],
+    [
+      "a burst that no batch would ever be let in with",
+      ["--config", file("burst.json", JSON.stringify({ perPrincipal: { burst: 100 } }))],
+      2,
+      /perPrincipal\.burst must be at least 256/,
+    ],
     ["metrics of no port", ["--metrics", "127.0.0.1:x"], 2, /HOST:PORT/],
   ])("%s", async (_, options, code, message) => {
     const ended = await runMain([...LISTEN, ...options]);

@@ -106,7 +106,7 @@ test("the client in TypeScript is told how many there were", async () => {
 
 test("a batch over its count says so, although its operations would be too many a second", async () => {
   const store = memoryStore();
-  const server = await serving({ store, perPrincipal: { operationsPerSecond: 1, burst: 1 } });
+  const server = await serving({ store, perPrincipal: { operationsPerSecond: 1 } });
   const client = await openStore(server.url);
   onTestFinished(() => client.close());
   const get = { kind: "getState", sessionId: "s", key: "k" } as const;

@@ -52,6 +52,20 @@ describe("PostgreSQL", () => {
     await serves(run);
   });
 
+  test("that comes late is served as the files say by then, if SIGHUP told of them", {
+    timeout: 60_000,
+  }, async () => {
+    const url = server.fresh();
+    await server.kill();
+    const run = serve(url);
+    await saysItWaits(run);
+    run.child.kill("SIGHUP");
+    run.child.kill("SIGHUP");
+    await server.restart();
+    await serves(run);
+    expect(run.errors().match(/callers and their limits are reloaded/g)).toHaveLength(1);
+  });
+
   test.each<[string, (url: string) => string, RegExp]>([
     ["a wrong password", (url) => url.replace("tester:", "tester:x"), /refused the user or the password/],
     ["a database that is none", (url) => url.replace("/postgres?", "/none?"), /no such database/],
@@ -107,6 +121,17 @@ test("what never comes ends the program when the time is over", async () => {
 test("a signal ends a server that waits, in order", async () => {
   const run = serve("postgres://127.0.0.1:1/none");
   await saysItWaits(run);
+  run.child.kill("SIGTERM");
+  expect(await run.ended).toBe(0);
+});
+
+// systemd takes an end by SIGHUP for one that was wanted, and leaves the service down.
+test("SIGHUP does not end a server that waits", async () => {
+  const run = serve("postgres://127.0.0.1:1/none");
+  await saysItWaits(run);
+  run.child.kill("SIGHUP");
+  const ended = await Promise.race([run.ended, new Promise((resolve) => setTimeout(resolve, 300, "waits"))]);
+  expect(ended).toBe("waits");
   run.child.kill("SIGTERM");
   expect(await run.ended).toBe(0);
 });
