@@ -12,14 +12,20 @@ export interface BufferLimits {
   readonly maxBytes: number;
   /** Bytes for the calls of one connection. */
   readonly maxConnectionBytes: number;
-  /** How long an answer may lie untaken while others wait for its room, in milliseconds. Default: 1 s. */
+  /**
+   * How long an answer may lie untaken while calls of other connections wait for its room, in milliseconds; while only those of
+   * its own do, five times as long. Default: 1 s.
+   */
   readonly shedAfterMs?: number;
-  /** How long a call waits for room, in milliseconds. Default: 10 s. */
+  /** How long a call waits for room, in milliseconds; more than five times the other. Default: 10 s. */
   readonly patienceMs?: number;
 }
 
 /** Less than this of a request or an answer is not counted: what comes with a stream anyway is as much. */
 export const COUNTED_BYTES: number = 16 << 10;
+
+/** How many times as long as one of another connection an answer may lie while calls of its own wait. */
+const OWN_PATIENCE = 5;
 
 /** What one connection holds. */
 export class Share {
@@ -215,7 +221,8 @@ export class Buffers {
    */
   #shedOwn(): void {
     if (this.#crowded.size === 0) return;
-    const before = performance.now() - this.#limits.shedAfterMs;
+    // Its caller may well be reading, but slowly, one answer after the other.
+    const before = performance.now() - OWN_PATIENCE * this.#limits.shedAfterMs;
     const first = new Map([...this.#crowded].map((share) => [share, firstOf(share.waiting)]));
     for (const held of [...this.#untaken]) {
       const next = first.get(held.share);

@@ -280,7 +280,8 @@ describe.each([true, false])("with the fast path: %s", (fastPath) => {
 
 describe("the room for answers", () => {
   const call = () => ({ drop: vi.fn() });
-  const limits = { maxBytes: 100 * MIB, maxConnectionBytes: 50 * MIB, shedAfterMs: 20, patienceMs: 200 };
+  const limits = { maxBytes: 100 * MIB, maxConnectionBytes: 50 * MIB, shedAfterMs: 20, patienceMs: 20_000 };
+  const impatient = { ...limits, patienceMs: 200 };
 
   test("is given in the order of asking, first by connection, then of all", async () => {
     const buffers = new Buffers(limits);
@@ -356,7 +357,7 @@ describe("the room for answers", () => {
   });
 
   test("that does not come is RATE_LIMITED", async () => {
-    const buffers = new Buffers(limits);
+    const buffers = new Buffers(impatient);
     for (let i = 0; i < 2; i++) {
       expect(new Held(buffers, new Share(), call()).reserve(50 * MIB)).toBeUndefined();
     }
@@ -379,7 +380,7 @@ describe("the room for answers", () => {
   });
 
   test("of a connection that does not come is RATE_LIMITED, and says what the connection may have", async () => {
-    const buffers = new Buffers(limits);
+    const buffers = new Buffers(impatient);
     const share = new Share();
     expect(new Held(buffers, share, call()).reserve(50 * MIB)).toBeUndefined();
     const waiting = new Held(buffers, share, call()).reserve(MIB);
