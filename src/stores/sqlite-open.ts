@@ -136,8 +136,10 @@ function tryOpen(path: string, { maxBytes, checkpointPages }: OpenFileOptions): 
   }
   const database = openDatabase(path, { busyTimeoutMs: BUSY_MS });
   try {
-    // Before anything is written: the file may be another program's.
+    // Before anything is written: the file may be another program's. At one moment: another process may be making its tables.
+    database.exec("BEGIN");
     check(database, path);
+    database.exec("COMMIT");
     database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON;
       PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = MEMORY;
       PRAGMA wal_autocheckpoint = ${checkpointPages};
