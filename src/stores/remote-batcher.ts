@@ -3,7 +3,7 @@ import { WorkflowStateService } from "../../gen/encoded/agenterra/state/v1/servi
 import { WorkflowStateError } from "../errors.ts";
 import type { CallContext, Change, EncodedForm, Operation, Result } from "../store.ts";
 import { requestToWire, responseFromWire } from "../wire.ts";
-import type { Call, Channel } from "./remote-channel.ts";
+import { type Call, type Channel, stillUnknown } from "./remote-channel.ts";
 
 /** The most operations in one call: what a service allows by default. */
 const MAX_OPERATIONS = 256;
@@ -103,7 +103,7 @@ export class Batcher {
       const results = await this.#channel.unary(
         WorkflowStateService.method.batch,
         requestToWire.batch(operations),
-        (answer) => resultsOf(answer, operations),
+        (answer, inDoubt) => resultsOf(answer, operations, inDoubt),
         { write, namespace, signal: everybodyLeft.signal, deadline: first.deadline },
       );
       again = share(asked, results);
@@ -128,19 +128,24 @@ export class Batcher {
   }
 }
 
-/** The results of a batch, one for each operation. No read is OUTCOME_UNKNOWN. */
+/**
+ * The results of a batch, one for each operation. No read is OUTCOME_UNKNOWN.
+ * @param inDoubt whether the batch was sent before: a write that the store did not look at this time may have been made then
+ */
 export function resultsOf(
   answer: Parameters<typeof responseFromWire.batch>[0],
   operations: readonly Operation<EncodedForm>[],
+  inDoubt: boolean,
 ): Result<EncodedForm>[] {
   const results = responseFromWire.batch(answer);
   if (results.length !== operations.length)
     throw new Error("The service's answer has not one result for each operation.");
-  return results.map((result, i) =>
-    result.kind === "error" && !isWrite(operations[i] as Operation<EncodedForm>)
-      ? { ...result, error: ofRead(result.error) }
-      : result,
-  );
+  return results.map((result, i) => {
+    if (result.kind !== "error") return result;
+    const { error } = result;
+    if (!isWrite(operations[i] as Operation<EncodedForm>)) return { ...result, error: ofRead(error) };
+    return inDoubt ? { ...result, error: stillUnknown(error) } : result;
+  });
 }
 
 /** Runs an operation by the call that is its own. */

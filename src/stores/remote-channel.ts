@@ -91,11 +91,12 @@ export class Channel {
   /**
    * Makes a call, and again while it fails with UNAVAILABLE and there is time; gives what `read` makes of the answer. What
    * can't be known in the end is OUTCOME_UNKNOWN for a write. A caller's abort is thrown as it is.
+   * @param read is told whether a write may have been made already, whatever this answer says of it
    */
   async unary<I extends DescMessage, O extends DescMessage, T>(
     method: DescMethodUnary<I, O>,
     message: MessageShape<I>,
-    read: (answer: MessageShape<O>) => T,
+    read: (answer: MessageShape<O>, inDoubt: boolean) => T,
     call: Call,
   ): Promise<T> {
     const { attempts = 5 } = this.#options.retry;
@@ -113,7 +114,7 @@ export class Channel {
         if (timeoutMs <= 0) throw overdue();
         sent = true;
         const answer = await this.#transport.unary(wire.method, attempt.signal, timeoutMs, header, input);
-        return read(wire.output(answer.message));
+        return read(wire.output(answer.message), unknown);
       } catch (error) {
         call.signal?.throwIfAborted();
         failure = this.#closed
@@ -284,7 +285,7 @@ export function isBeforeTheStore({ code, reason, cause }: WorkflowStateError): b
 }
 
 /** The failure of a write of which an earlier attempt may have been done, by the last one, which was `sent` or not. */
-function stillUnknown(failure: WorkflowStateError, sent: boolean): WorkflowStateError {
+export function stillUnknown(failure: WorkflowStateError, sent = true): WorkflowStateError {
   if ((sent && !isBeforeTheStore(failure)) || failure.reason === "OUTCOME_UNKNOWN") return failure;
   return new WorkflowStateError(
     "OUTCOME_UNKNOWN",

@@ -262,7 +262,8 @@ class Resendable {
   answered(answer: PipelineResponse): Result<EncodedForm>[] {
     const [oldest] = this.#sent;
     if (oldest === undefined) throw new Error("The service answered what was not asked.");
-    const results = oldest.batch.answer(resultsOf(answer, oldest.batch.operations));
+    const { batch } = oldest;
+    const results = batch.answer(resultsOf(answer, batch.operations, this.#doubtful > 0));
     this.#sent.shift();
     this.#hasAnswered = true;
     this.#doubtful = Math.max(0, this.#doubtful - 1);

@@ -90,7 +90,7 @@ export function remoteStore(transport: Transport, options: RemoteOptions = {}): 
     const results = await channel.unary(
       method.batch,
       requestToWire.batch(ready.operations),
-      (answer) => resultsOf(answer, ready.operations),
+      (answer, inDoubt) => resultsOf(answer, ready.operations, inDoubt),
       { ...reading(context), write },
     );
     return ready.answer(results);

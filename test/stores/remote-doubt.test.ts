@@ -97,3 +97,51 @@ describe("an operation of a batch that has an error of its own", () => {
     expect(await Promise.all(sets)).toEqual(["OUTCOME_UNKNOWN", "OUTCOME_UNKNOWN"]);
   });
 });
+
+describe("a batch whose first answer was lost, and whose operations fail the second time", () => {
+  /** A service that does not say how a first batch ended, and then has nothing to say of what is in the next. */
+  function store(reason: ErrorReason): WorkflowStateStore {
+    const result = { case: "error", value: { reason, message: "no" } } as const;
+    let asked = 0;
+    const batch = ({ operations }: { operations: unknown[] }) => {
+      if (++asked === 1) throw new ConnectError("lost", Code.Unavailable);
+      return { results: operations.map(() => ({ result })) };
+    };
+    const transport = createRouterTransport(({ service }) => {
+      service(WorkflowStateService, {
+        batch,
+        setState() {
+          throw new ConnectError("no", Code.Unauthenticated);
+        },
+        pipeline: async function* (requests) {
+          for await (const request of requests) yield batch(request);
+        },
+      });
+    });
+    return jsonStore(remoteStore(transport, { retry: QUICK }));
+  }
+  const operations: Operation[] = [
+    { kind: "setState", sessionId: "s", key: "k", value: 1 },
+    { kind: "getState", sessionId: "s", key: "k" },
+  ];
+
+  test.each([
+    ["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"],
+    ["PERMISSION_DENIED", "OUTCOME_UNKNOWN"],
+    ["INVALID_KEY", "INVALID_KEY"],
+  ] as const)("with %s: its writes are %s", async (reason, ofWrite) => {
+    const expected = [
+      { kind: "error", error: { reason: ofWrite } },
+      { kind: "error", error: { reason } },
+    ];
+    expect(await store(ErrorReason[reason]).batch(operations)).toMatchObject(expected);
+    const batches = async function* (): AsyncGenerator<Operation[]> {
+      yield operations;
+    };
+    for await (const results of store(ErrorReason[reason]).pipeline(batches()))
+      expect(results).toMatchObject(expected);
+    const one = store(ErrorReason[reason]);
+    const sets = ["s", "t"].map((sessionId) => reasonOf(one.setState(sessionId, "k", 1)));
+    expect(await Promise.all(sets)).toEqual([ofWrite, ofWrite]);
+  });
+});
