@@ -320,6 +320,7 @@ function callsOf(
           throw error;
         }
       }
+      let whole = false;
       async function* operations(): AsyncGenerator<readonly Store.Operation<EncodedForm>[]> {
         for await (const batch of endingWith(batches, end.signal)) {
           // A store that is not told to stop, or doesn't yet, is given no more.
@@ -330,6 +331,7 @@ function callsOf(
           telling?.gave(batch);
           yield kept.operations;
         }
+        whole = !end.signal.aborted;
       }
       // Ends what is read, and not what was begun: that is done, and is still answered.
       const end = streamEnd({ ...call, signal: NEVER }, ending);
@@ -348,7 +350,8 @@ function callsOf(
         end.unlink();
         leave();
       }
-      end.signal.throwIfAborted();
+      // Of what is answered in full nothing is missing.
+      if (!whole) end.signal.throwIfAborted();
     },
     forkSession: writing(
       RULES.forkSession,

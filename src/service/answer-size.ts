@@ -16,6 +16,8 @@ import { utf8Length } from "../validate.ts";
 const FIELD = 6;
 /** The fields of fixed size that a session, an entry, an event or a result has, at most. */
 const FIXED = 96;
+/** Those of an entry, and its place among others: less than the stores count for it, so that what fits their pages fits here. */
+const ENTRY = 48;
 
 function textBytes(text: string | undefined): number {
   return text === undefined ? 0 : FIELD + utf8Length(text);
@@ -41,7 +43,7 @@ export function sessionBytes(session: Session<EncodedForm>): number {
 function entriesBytes(entries: readonly Entry<EncodedForm>[]): number {
   let bytes = 0;
   for (const { key, value } of entries) {
-    bytes += FIXED + textBytes(key) + FIELD + (value?.length ?? 0);
+    bytes += ENTRY + textBytes(key) + FIELD + (value?.length ?? 0);
   }
   return bytes;
 }
@@ -60,7 +62,7 @@ export function mostOfCommit(
   for (const change of changes) {
     bytes += FIXED + mostOfText(change.key);
     if (change.kind === "set") bytes += mostOfValue(change.value);
-    else if (change.kind !== "delete") bytes += valueBytes;
+    else if (change.kind === "append" || change.kind === "merge") bytes += valueBytes;
   }
   return Math.min(bytes, requestBytes);
 }
@@ -137,7 +139,7 @@ export function fittingEvent(event: Event<EncodedForm>, limitBytes: number): Eve
   if (actual > limitBytes) {
     throw new WorkflowStateError(
       "SESSION_TOO_LARGE",
-      `Revision ${event.revision} wrote more than one message may hold (${limitBytes} bytes): read the session page by page with ListState, and watch on after that revision.`,
+      `Revision ${event.revision} wrote more than one message may hold (${limitBytes} bytes): read the session page by page with ListState, and go on after that revision.`,
       { metadata: { limit: `${limitBytes}`, actual: `${actual}`, revision: `${event.revision}` } },
     );
   }

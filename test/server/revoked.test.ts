@@ -9,7 +9,7 @@ import type { AuthOptions } from "../../src/server/auth.ts";
 import type { RunningServer } from "../../src/server.ts";
 import type { EncodedStore } from "../../src/store.ts";
 import { memoryStore } from "../../src/stores/memory.ts";
-import { framed, http2Session, pathOf, serving } from "../support/serving.ts";
+import { arrived, framed, http2Session, pathOf, serving } from "../support/serving.ts";
 import { stubStore } from "../support/stub-store.ts";
 import { until } from "../support/until.ts";
 
@@ -55,11 +55,6 @@ function begin<Desc extends DescMessage>(
     stream.on("close", () => resolve(last ?? /grpc-status: *(\d+)/.exec(text)?.[1]));
   });
   return { stream, body: framed(toBinary(schema, create(schema, request))), status };
-}
-
-/** Answered once all that was sent before has arrived: frames are in order. */
-function arrived(session: ClientHttp2Session): Promise<void> {
-  return new Promise((resolve) => session.ping(() => resolve()));
 }
 
 function stored(store: EncodedStore): Promise<unknown> {

@@ -27,6 +27,10 @@ test("room for a commit is as much as its answer has, be it computed", async () 
       changes: keys.map((key): Change<EncodedForm> => ({ kind: "set", key, value: long })),
     },
     { sessionId: "s", changes: keys.map((key): Change<EncodedForm> => ({ kind: "delete", key })) },
+    {
+      sessionId: "s",
+      changes: keys.map((key): Change<EncodedForm> => ({ kind: "increment", key, delta: 1 })),
+    },
   ];
   for (const commit of commits) {
     const answer = responseToWire.commit(await store.commit(commit));
@@ -35,6 +39,9 @@ test("room for a commit is as much as its answer has, be it computed", async () 
     expect(length).toBeLessThanOrEqual(most);
     expect(most).toBeLessThanOrEqual(DEFAULT_LIMITS.requestBytes);
     expect(mostOfBatch([{ kind: "commit", ...commit }], DEFAULT_LIMITS)).toBe(most);
+    // Those that name no value take no room for one.
+    if (!commit.changes?.some(({ kind }) => kind === "append" || kind === "set"))
+      expect(most).toBeLessThan(1_000);
   }
 });
 

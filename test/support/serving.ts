@@ -1,4 +1,5 @@
 /** Servers for tests, and ways to talk to them that no proper client offers. */
+import { once } from "node:events";
 import {
   type ClientHttp2Session,
   connect as connectHttp2,
@@ -88,6 +89,7 @@ export function http2Request(
 
 /** Waits until the other end has read what was sent on a connection before. */
 export async function arrived(session: ClientHttp2Session): Promise<void> {
+  if (session.connecting) await once(session, "connect");
   // A ping may overtake what waits to be sent: only the second goes out after all of it.
   for (let pings = 0; pings < 2; pings++)
     await new Promise<void>((resolve, reject) => {

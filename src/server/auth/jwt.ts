@@ -25,7 +25,7 @@ export interface JwtOptions {
   readonly jwksUrl?: string | undefined;
   /** The issuer's one key, as PEM. */
   readonly publicKey?: string | undefined;
-  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds; at most 5,000 where it failed. Default: 30,000. */
+  /** How often the JWKS is fetched at most, whatever tokens come, in milliseconds; where it failed at most 5,000. Default: 30,000. */
   readonly jwksCooldownMs?: number | undefined;
   /** The claim that names the namespace, or a list of them. Default: `namespace`. The principal is always `sub`. */
   readonly namespaceClaim?: string | undefined;
@@ -55,8 +55,9 @@ const MAX_TOKEN_LENGTH = 8_192;
 const KNOWN = { tokens: 10_000, ms: 60_000 };
 /** How long fetched keys are good for, and how long fetching them may take. */
 const JWKS = { cacheMaxAge: 600_000, timeoutDuration: 5_000 };
-/** How long after a fetch that failed no other is begun, in milliseconds: the cooldown is that after one that did not. */
-const FAILED_COOLDOWN_MS = 5_000;
+/** How soon after a fetch that failed there may be another, at first and at last, in milliseconds: the cooldown is for those that did not. */
+const FIRST_PAUSE_MS = 100;
+const LAST_PAUSE_MS = 5_000;
 /** More bytes than any issuer's keys have: whoever sends more sends something else. */
 const MAX_JWKS_BYTES = 1 << 20;
 
@@ -73,7 +74,7 @@ export class JwtCallers {
       options.publicKey === undefined
         ? createRemoteJWKSet(new URL(options.jwksUrl ?? ""), {
             ...JWKS,
-            [customFetch]: atMostEvery(Math.min(cooldownDuration, FAILED_COOLDOWN_MS), fetchBounded),
+            [customFetch]: paced(Math.min(cooldownDuration, LAST_PAUSE_MS), fetchBounded),
             cooldownDuration,
           })
         : createPublicKey(options.publicKey);
@@ -158,13 +159,19 @@ const fetchBounded: FetchImplementation = async (url, options) => {
   return new Response(response.status === 200 ? Buffer.concat(chunks) : null, { status: response.status });
 };
 
-/** A fetch that fails at once where the last one was begun less than so many milliseconds ago: strangers decide when keys are asked for. */
-function atMostEvery(ms: number, fetch: FetchImplementation): FetchImplementation {
-  let next = Number.NEGATIVE_INFINITY;
+/**
+ * A fetch that fails at once where the last one was begun a moment ago: strangers decide when keys are asked for. The moment
+ * doubles with each fetch that follows soon, up to so many milliseconds.
+ */
+function paced(mostMs: number, fetch: FetchImplementation): FetchImplementation {
+  let began = Number.NEGATIVE_INFINITY;
+  let pauseMs = 0;
   return async (url, options) => {
-    const now = performance.now();
-    if (now < next) throw new Error("The issuer's keys were asked for a moment ago, and did not come.");
-    next = now + ms;
+    const sinceMs = performance.now() - began;
+    if (sinceMs < pauseMs)
+      throw new Error("The issuer's keys were asked for a moment ago, and did not come.");
+    pauseMs = Math.min(mostMs, sinceMs > 2 * mostMs ? FIRST_PAUSE_MS : 2 * pauseMs);
+    began = performance.now();
     return fetch(url, options);
   };
 }

@@ -1427,7 +1427,8 @@ export const WorkflowStateService: GenService<{
     output: typeof DeleteSessionResponseSchema;
   },
   /**
-   * Lists sessions, a page at a time.
+   * Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+   * SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
    *
    * @generated from rpc agenterra.state.v1.WorkflowStateService.ListSessions
    */
@@ -1531,7 +1532,9 @@ export const WorkflowStateService: GenService<{
     output: typeof RestoreSessionResponseSchema;
   },
   /**
-   * Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention.
+   * Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+   * that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+   * list on after the revision that metadata "revision" names.
    *
    * @generated from rpc agenterra.state.v1.WorkflowStateService.ListEvents
    */

@@ -153,7 +153,8 @@ class WorkflowStateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists sessions, a page at a time.
+        """Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+        SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -227,7 +228,9 @@ class WorkflowStateServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention.
+        """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+        that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+        list on after the revision that metadata "revision" names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,9 @@ class WorkflowStateServiceStub:
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_service_pb2.DeleteSessionRequest, _service_pb2.DeleteSessionResponse]
     """Deletes a session and all its entries."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListSessionsRequest, _service_pb2.ListSessionsResponse]
-    """Lists sessions, a page at a time."""
+    """Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+    SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
+    """
     GetState: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetStateRequest, _service_pb2.GetStateResponse]
     """Reads one entry."""
     SetState: _grpc.UnaryUnaryMultiCallable[_service_pb2.SetStateRequest, _service_pb2.SetStateResponse]
@@ -76,7 +78,10 @@ class WorkflowStateServiceStub:
     Also brings back a deleted session (not an expired one) while its history is kept.
     """
     ListEvents: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListEventsRequest, _service_pb2.ListEventsResponse]
-    """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention."""
+    """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+    that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+    list on after the revision that metadata "revision" names.
+    """
     WatchSession: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchSessionRequest, _service_pb2.WatchSessionResponse]
     """Follows one session: ordered, unique, without gaps. The stream outlives a deletion of the session. A snapshot or an event
     that is larger than one message may be (4 MiB; after a fork or restore of a large session) fails with
@@ -108,7 +113,9 @@ class WorkflowStateServiceAsyncStub(WorkflowStateServiceStub):
     DeleteSession: _aio.UnaryUnaryMultiCallable[_service_pb2.DeleteSessionRequest, _service_pb2.DeleteSessionResponse]  # type: ignore[assignment]
     """Deletes a session and all its entries."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_service_pb2.ListSessionsRequest, _service_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists sessions, a page at a time."""
+    """Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+    SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
+    """
     GetState: _aio.UnaryUnaryMultiCallable[_service_pb2.GetStateRequest, _service_pb2.GetStateResponse]  # type: ignore[assignment]
     """Reads one entry."""
     SetState: _aio.UnaryUnaryMultiCallable[_service_pb2.SetStateRequest, _service_pb2.SetStateResponse]  # type: ignore[assignment]
@@ -135,7 +142,10 @@ class WorkflowStateServiceAsyncStub(WorkflowStateServiceStub):
     Also brings back a deleted session (not an expired one) while its history is kept.
     """
     ListEvents: _aio.UnaryUnaryMultiCallable[_service_pb2.ListEventsRequest, _service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention."""
+    """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+    that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+    list on after the revision that metadata "revision" names.
+    """
     WatchSession: _aio.UnaryStreamMultiCallable[_service_pb2.WatchSessionRequest, _service_pb2.WatchSessionResponse]  # type: ignore[assignment]
     """Follows one session: ordered, unique, without gaps. The stream outlives a deletion of the session. A snapshot or an event
     that is larger than one message may be (4 MiB; after a fork or restore of a large session) fails with
@@ -188,7 +198,9 @@ class WorkflowStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListSessionsResponse, _abc.Awaitable[_service_pb2.ListSessionsResponse]]:
-        """Lists sessions, a page at a time."""
+        """Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+        SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
+        """
 
     @_abc_1.abstractmethod
     def GetState(
@@ -275,7 +287,10 @@ class WorkflowStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListEventsResponse, _abc.Awaitable[_service_pb2.ListEventsResponse]]:
-        """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention."""
+        """Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+        that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+        list on after the revision that metadata "revision" names.
+        """
 
     @_abc_1.abstractmethod
     def WatchSession(

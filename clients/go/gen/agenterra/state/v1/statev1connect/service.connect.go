@@ -95,7 +95,8 @@ type WorkflowStateServiceClient interface {
 	SaveSession(context.Context, *v1.SaveSessionRequest) (*v1.SaveSessionResponse, error)
 	// Deletes a session and all its entries.
 	DeleteSession(context.Context, *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error)
-	// Lists sessions, a page at a time.
+	// Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+	// SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
 	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
 	// Reads one entry.
 	GetState(context.Context, *v1.GetStateRequest) (*v1.GetStateResponse, error)
@@ -119,7 +120,9 @@ type WorkflowStateServiceClient interface {
 	// Gives a session the state, workflow_id, user_id and labels that it had at a kept revision, as a new revision.
 	// Also brings back a deleted session (not an expired one) while its history is kept.
 	RestoreSession(context.Context, *v1.RestoreSessionRequest) (*v1.RestoreSessionResponse, error)
-	// Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention.
+	// Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+	// that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+	// list on after the revision that metadata "revision" names.
 	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
 	// Follows one session: ordered, unique, without gaps. The stream outlives a deletion of the session. A snapshot or an event
 	// that is larger than one message may be (4 MiB; after a fork or restore of a large session) fails with
@@ -410,7 +413,8 @@ type WorkflowStateServiceHandler interface {
 	SaveSession(context.Context, *v1.SaveSessionRequest) (*v1.SaveSessionResponse, error)
 	// Deletes a session and all its entries.
 	DeleteSession(context.Context, *v1.DeleteSessionRequest) (*v1.DeleteSessionResponse, error)
-	// Lists sessions, a page at a time.
+	// Lists sessions, a page at a time. With state, a session that is larger than one answer may be (4 MiB) fails with
+	// SESSION_TOO_LARGE, and metadata "session_id" names it: list without state, and read it with ListState.
 	ListSessions(context.Context, *v1.ListSessionsRequest) (*v1.ListSessionsResponse, error)
 	// Reads one entry.
 	GetState(context.Context, *v1.GetStateRequest) (*v1.GetStateResponse, error)
@@ -434,7 +438,9 @@ type WorkflowStateServiceHandler interface {
 	// Gives a session the state, workflow_id, user_id and labels that it had at a kept revision, as a new revision.
 	// Also brings back a deleted session (not an expired one) while its history is kept.
 	RestoreSession(context.Context, *v1.RestoreSessionRequest) (*v1.RestoreSessionResponse, error)
-	// Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention.
+	// Lists what the commits to a session did, a page at a time. Outlives the session's deletion by the retention. An event
+	// that is larger than one answer may be (4 MiB; after a fork or restore of a large session) fails with SESSION_TOO_LARGE:
+	// list on after the revision that metadata "revision" names.
 	ListEvents(context.Context, *v1.ListEventsRequest) (*v1.ListEventsResponse, error)
 	// Follows one session: ordered, unique, without gaps. The stream outlives a deletion of the session. A snapshot or an event
 	// that is larger than one message may be (4 MiB; after a fork or restore of a large session) fails with
