@@ -52,9 +52,7 @@ export async function copySessions(from: Backend, to: Backend, options: CopyOpti
     await inParallel(sessions.entries(), concurrency, async ([i, session]) => {
       if (signal?.aborted) return;
       const seen = relations[i] as Relation;
-      const found = mayCopy(seen, overwrite)
-        ? await retried(() => copyUnlessChanged(from, to, session, overwrite))
-        : seen;
+      const found = mayCopy(seen, overwrite) ? await copyUnlessChanged(from, to, session, overwrite) : seen;
       if (found === "copied") done.moved++;
       if (found === "same") done.unchanged++;
       if (found === "other") {
@@ -72,16 +70,25 @@ function mayCopy(relation: Relation, overwrite: boolean): boolean {
   return relation !== "same" && (relation !== "other" || overwrite);
 }
 
-/** Copies a session, unless someone has written to the target's since all were looked at; gives what there is to count. */
-async function copyUnlessChanged(
+/**
+ * Copies a session, unless someone has written to the target's since all were looked at, and tries again; gives what there is to
+ * count.
+ */
+function copyUnlessChanged(
   from: Backend,
   to: Backend,
   session: SessionKey,
   overwrite: boolean,
 ): Promise<Relation | "copied"> {
-  const [relation = "absent"] = await relationsOf(from, to, [session]);
-  if (!mayCopy(relation, overwrite)) return relation;
-  return (await copySession(from, to, session)) ? "copied" : "absent";
+  let begun = false;
+  return retried(async () => {
+    const [relation = "absent"] = await relationsOf(from, to, [session]);
+    // The same may be what a load has left that failed, unconfirmed by replicas that it should be at: that is no copy yet.
+    const unconfirmed = begun && relation === "same";
+    if (!unconfirmed && !mayCopy(relation, overwrite)) return relation;
+    begun = true;
+    return (await copySession(from, to, session)) ? "copied" : "absent";
+  });
 }
 
 /** How often something is tried, and how long to wait before the second time, in milliseconds. */
