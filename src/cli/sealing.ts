@@ -33,8 +33,8 @@ export type Answer = Pick<Remembered, "fingerprint" | "kept">;
 export type AnswerChange = (session: SessionKey, requestId: string, answer: Answer) => Answer;
 
 /**
- * What is stored of a remembered answer in an export. With keys: the same where all its values are encrypted under them, as an
- * encrypted store has made it. Of any other the values are dropped, and the fingerprint, by which guesses at values could be
+ * What is stored of a remembered answer in an export. With keys: the same where it tells that it holds all its values, if any, and
+ * these are encrypted under them, as an encrypted store has made it. Of any other the values are dropped, and the fingerprint, by which guesses at values could be
  * tested, is masked: the id stays taken, so that a repeated write is refused and not made twice.
  */
 export function answerKeeper(keyring: Keyring | undefined): AnswerChange {

@@ -48,6 +48,20 @@ export const commitCases: readonly ConformanceCase[] = [
     expectEqual(nothing, { revision: entry.revision, updateTime, entries: [] }, "a commit of checks only");
   }),
 
+  storeCase("a commit that found no session is replayed with its first answer", async (store, { clock }) => {
+    const [sessionId, requestId] = [newId(), newId("request")];
+    const remove = () => store.commit(sessionId, { requestId, changes: [{ kind: "delete", key: "a" }] });
+    const from = clock.now();
+    const first = await remove();
+    expectEqual([first.revision, first.updateTime], [0, undefined], "no session");
+    const gone = expectDefined(first.entries[0], "the entry").updateTime.getTime();
+    expectTrue(gone >= from && gone <= clock.now(), "the time of the key's absence is the store's");
+    await clock.advance(100);
+    expectEqual(await remove(), first, "the answer later");
+    await store.setState(sessionId, "a", 1);
+    expectEqual(await remove(), first, "the answer when there is a session");
+  }),
+
   storeCase("all changes of a commit have one revision and one time", async (store) => {
     const sessionId = newId();
     const first = await store.setState(sessionId, "a", 1);

@@ -140,6 +140,8 @@ export interface Answer {
   readonly revision: number;
   /** When the session was last written; `undefined`: there is no session. */
   readonly updateTime: number | undefined;
+  /** The backend's time when it was first given; always said where there is no session. */
+  readonly time?: number | undefined;
   /** Whether it wrote anything. */
   readonly wrote: boolean;
 }

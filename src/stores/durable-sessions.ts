@@ -160,7 +160,10 @@ class WholeWrite {
       const made = make(seen, time);
       const session = this.#after(made, time);
       const kept = (): Uint8Array =>
-        packSession(this.#given === undefined ? session : { ...session, state: new Map() });
+        packSession(
+          this.#given === undefined ? session : { ...session, state: new Map() },
+          keepsValues(this.#operation),
+        );
       this.#signal?.throwIfAborted();
       const outcome = await this.#engine.apply({
         kind: "plan",

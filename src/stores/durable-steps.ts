@@ -65,8 +65,8 @@ export function applied(result: StepResult | undefined, limits: Limits): Outcome
   throw new TypeError("The backend did not answer a plan.");
 }
 
-function answerOf({ revision, updateTime, wrote }: Extract<Applied, Answer>): Answer {
-  return { revision, updateTime, wrote };
+function answerOf({ revision, updateTime, time, wrote }: Extract<Applied, Answer>): Answer {
+  return { revision, updateTime, time, wrote };
 }
 
 /** The answer that is remembered of a request. Fails with REQUEST_ID_REUSED if it was another's. */
@@ -76,8 +76,8 @@ export function replayOf({ remembered }: Look, print: string): Outcome | undefin
   return recalled(remembered);
 }
 
-function recalled({ revision, updateTime, wrote, kept }: Remembered): Outcome {
-  return { revision, updateTime, wrote, replayed: true, kept };
+function recalled({ revision, updateTime, time, wrote, kept }: Remembered): Outcome {
+  return { revision, updateTime, time, wrote, replayed: true, kept };
 }
 
 /** What a plan says of its request id; `undefined`: the request has none. @param keep makes what to keep of the answer */

@@ -10,6 +10,7 @@ import type {
   EncodedForm,
   Entry,
   Limits,
+  Replayable,
   SessionMetadata,
   SetStateRequest,
 } from "../store.ts";
@@ -62,7 +63,7 @@ export function deleteState(
       kind: "plan",
       session: { namespace, sessionId },
       event: "COMMITTED",
-      request: requestOf({ kind: "deleteState", ...request }, nothing),
+      request: requestOf({ kind: "deleteState", ...request }, () => keptOf(NOTHING, request)),
       checks: ifRevision === undefined ? undefined : [{ key, ifRevision }],
       writes: [{ key, value: undefined }],
     },
@@ -85,7 +86,7 @@ export function deleteSession(
       kind: "plan",
       session: { namespace, sessionId },
       event: "DELETED",
-      request: requestOf({ kind: "deleteSession", ...request }, nothing),
+      request: requestOf({ kind: "deleteSession", ...request }, () => keptOf(NOTHING, request)),
       ifRevision,
       writes: [],
       metadata: "end",
@@ -186,11 +187,14 @@ function writesOf(staged: ReadonlyMap<string, Staged>): Write[] {
   }));
 }
 
-/** What to keep of a commit's answer; `undefined`: the repeated request says it all. */
-function keptOf(
-  staged: ReadonlyMap<string, Staged>,
-  request: CommitRequest<EncodedForm>,
-): Uint8Array | undefined {
+/** What a deletion leaves. */
+const NOTHING: ReadonlyMap<string, Staged> = new Map();
+
+/**
+ * What to keep of a commit's answer, or a deletion's; `undefined`: the repeated request says it all. Of an encrypted store's write
+ * something is kept even where it left nothing: an import tells its answers by that.
+ */
+function keptOf(staged: ReadonlyMap<string, Staged>, request: Replayable): Uint8Array | undefined {
   const whole = keepsValues(request);
   const entries = [...staged.values()].filter(({ given }) => whole || !given);
   return entries.length === 0 && !whole ? undefined : packCommit({ entries, whole });
@@ -231,12 +235,12 @@ function givenBy(change: Change<EncodedForm>, limits: Limits): KeptEntry {
 }
 
 /**
- * The entry as it is after the commit; of one that is gone: since when, at the latest. Where there is no session, the backend
- * tells no time, as nothing was written: it is gone now.
+ * The entry as it is after the commit; of one that is gone: since when, at the latest. Where there is no session, that is when
+ * the answer was first given.
  */
 function entryAfter(
   { key, value, ttlMs, expireTime }: Pick<KeptEntry, "key" | "value" | "ttlMs" | "expireTime">,
-  { revision, updateTime = Date.now() }: Answer,
+  { revision, time = 0, updateTime = time }: Answer,
 ): Entry<EncodedForm> {
   const expires = value === undefined ? undefined : ttlMs ? updateTime + ttlMs : expireTime;
   return { key, value, revision, updateTime, expireTime: expires };

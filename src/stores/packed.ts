@@ -38,6 +38,8 @@ interface SessionHead {
   readonly lengths: readonly number[];
   readonly keys: readonly string[];
   readonly session: Omit<KeptSession, "state">;
+  /** Absent: values are all that there were if there are any. */
+  readonly whole?: true;
 }
 
 /** The bytes of a commit's answer. */
@@ -65,13 +67,14 @@ export function unpackCommit(bytes: Uint8Array): KeptCommit {
   return { entries, whole: head.whole };
 }
 
-/** The bytes of a session. */
-export function packSession({ state, ...session }: KeptSession): Uint8Array {
+/** The bytes of a session. @param whole whether they must tell that its values are all there, also where it has none */
+export function packSession({ state, ...session }: KeptSession, whole = false): Uint8Array {
   const values = [...state.values()];
   const head: SessionHead = {
     lengths: values.map(({ length }) => length),
     keys: [...state.keys()],
     session,
+    ...(whole ? { whole } : {}),
   };
   return pack(head, values);
 }
@@ -85,11 +88,11 @@ export function unpackSession(bytes: Uint8Array): KeptSession {
 
 /**
  * The values in the bytes of an answer, with their keys; `undefined`: these are not all that it holds, as the repeated request
- * brings others, or there are none to tell by. Throws for what are no such bytes.
+ * brings others, or nothing tells that they are. Throws for what are no such bytes.
  */
 export function valuesOfWhole(bytes: Uint8Array): { key: string; value: Uint8Array }[] | undefined {
   const { head, values } = unpack<CommitHead | SessionHead>(bytes);
-  if ("whole" in head ? !head.whole : values.length === 0) return undefined;
+  if (!(head.whole ?? values.length > 0)) return undefined;
   const keys = "keys" in head ? head.keys : head.entries.map(({ key }) => key);
   return keys.flatMap((key, i) => {
     const value = values[i];

@@ -3,7 +3,7 @@
  * encoding is; arrays go in the binary form, in which a value costs its own bytes.
  */
 import type { EncodedForm, Entry, EventKind } from "../store.ts";
-import type { FeedChange, Head, Moment, Remembered } from "./backend.ts";
+import type { Answer, FeedChange, Head, Moment, Remembered } from "./backend.ts";
 import type { Metadata } from "./metadata.ts";
 
 /** A row of the reading functions: numbers, texts, key, value; see `ROW` in postgres-reads.ts. */
@@ -169,12 +169,17 @@ export function momentOf([n, t]: Row): Moment {
   };
 }
 
+/** The times of an answer. @param time when the session was last written; negated when the answer was given: there is none */
+export function answerTimes(time: number): Pick<Answer, "updateTime" | "time"> {
+  return time < 0 ? { updateTime: undefined, time: -time } : { updateTime: time };
+}
+
 /** The remembered answer in a row. */
 export function rememberedOf([n, t, , v]: Row): Remembered {
-  const [, revision, updateTime, wrote] = numbersOf(n);
+  const [, revision, time, wrote] = numbersOf(n);
   return {
     revision: revision as number,
-    updateTime,
+    ...answerTimes(time as number),
     wrote: wrote === 1,
     fingerprint: textOf(textsOf(t as string)[0] as string),
     kept: v === null ? undefined : bytesOf(v),

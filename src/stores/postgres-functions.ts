@@ -212,7 +212,8 @@ END $$;
 --   p_always: positions of removals that count although the key may be absent
 --   p_metadata: {0} ends the session; {1, createTime, forked revision, ttl, expireTime, idle ttl} with p_texts
 --   p_texts: workflow, user, forked id, names of labels, their values
--- Gives words: what became of it; whether anything was committed; facts.
+-- Gives words: what became of it; whether anything was committed; facts. An answer's are the revision, the update time or, where
+-- there is no session, the answer's own time negated, whether it wrote, and what was kept.
 CREATE FUNCTION ${s}.plan(
   p_settings bigint[], p_namespace bytea, p_session bytea, p_kind integer, p_time bigint,
   p_request bytea, p_fingerprint bytea, p_kept bytea,
@@ -258,7 +259,7 @@ BEGIN
           IF r.fingerprint <> p_fingerprint THEN
             RETURN ${s}.unwritten(v_due, 'reused');
           END IF;
-          RETURN ${s}.unwritten(v_due, 'replayed', r.revision::text, coalesce(r.update_time::text, '-'), r.wrote::text, encode(r.kept, 'hex'));
+          RETURN ${s}.unwritten(v_due, 'replayed', r.revision::text, coalesce(r.update_time, -r.time)::text, r.wrote::text, encode(r.kept, 'hex'));
         END IF;
       END IF;
     ELSE
@@ -450,10 +451,10 @@ BEGIN
   END IF;
   IF v_time IS NULL AND p_request IS NULL THEN
     RETURN ${s}.unwritten(v_due, 'done', CASE WHEN h.live THEN h.revision ELSE 0 END::text,
-      CASE WHEN h.live THEN h.update_time::text ELSE '-' END, 'false');
+      CASE WHEN h.live THEN h.update_time ELSE -v_now END::text, 'false');
   END IF;
   RETURN concat_ws(' ', 'done', v_due OR v_time IS NOT NULL, CASE WHEN h.live THEN h.revision ELSE 0 END,
-    CASE WHEN h.live THEN h.update_time::text ELSE '-' END, v_time IS NOT NULL);
+    CASE WHEN h.live THEN h.update_time ELSE -v_now END, v_time IS NOT NULL);
 END $$;
 `;
 }

@@ -11,7 +11,7 @@ export const ROW = {
   HEAD: 1,
   /** A moment: see `momentOf`. */
   MOMENT: 2,
-  /** `[3, revision, updateTime, wrote]`, the fingerprint, what was kept in `v`. */
+  /** `[3, revision, updateTime or the answer's time negated, wrote]`, the fingerprint, what was kept in `v`. */
   REMEMBERED: 3,
   /** `[4, revision, updateTime, expireTime]`, key in `k`, value in `v`. */
   ENTRY: 4,
@@ -113,7 +113,7 @@ BEGIN
   ${headRow("v_now", "p_settings[1]")}
   RETURN NEXT;
   IF p_request IS NOT NULL THEN
-    RETURN QUERY SELECT ARRAY[3, q.revision, q.update_time, q.wrote::int::bigint], ARRAY[q.fingerprint], NULL::bytea, q.kept
+    RETURN QUERY SELECT ARRAY[3, q.revision, coalesce(q.update_time, -q.time), q.wrote::int::bigint], ARRAY[q.fingerprint], NULL::bytea, q.kept
       FROM ${s}.request q WHERE q.session = h.id AND q.request_id = p_request AND q.time > v_now - p_settings[3];
   END IF;
 

@@ -2,6 +2,7 @@
 import type { FailedCheck } from "../errors.ts";
 import type { EncodedForm, Entry } from "../store.ts";
 import type {
+  Answer,
   Applied,
   EventRange,
   Events,
@@ -12,6 +13,7 @@ import type {
   StoredEvent,
 } from "./backend.ts";
 import {
+  answerTimes,
   bigintArray,
   byteaArray,
   bytes,
@@ -269,14 +271,10 @@ export function outcomeOf(step: PlanStep, rows: TextRows): PlanOutcome {
   }
 }
 
-function answerOf([revision, updateTime, wrote]: readonly string[]): {
-  revision: number;
-  updateTime: number | undefined;
-  wrote: boolean;
-} {
+function answerOf([revision, time, wrote]: readonly string[]): Answer {
   return {
     revision: Number(revision),
-    updateTime: updateTime === "-" ? undefined : Number(updateTime),
+    ...answerTimes(Number(time)),
     wrote: wrote === "t" || wrote === "true",
   };
 }

@@ -1,6 +1,7 @@
 /** How sessions look in Redis: names of keys, arguments of scripts, and what scripts answer. */
 import type { EncodedForm, Entry, EventKind } from "../store.ts";
 import type {
+  Answer,
   Applied,
   BackendOptions,
   FeedChange,
@@ -238,9 +239,9 @@ export function appliedOf(reply: unknown): Applied {
   const [kind, ...rest] = list(reply);
   switch (text(kind)) {
     case "done":
-      return { kind: "done", ...answerAt(bytes(rest[0]), 0) };
+      return { kind: "done", ...answerOf(bytes(rest[0])) };
     case "replayed":
-      return { kind: "replayed", ...answerAt(bytes(rest[0]), 0), kept: keptOf(bytes(rest[1])) };
+      return { kind: "replayed", ...answerOf(bytes(rest[0])), kept: keptOf(bytes(rest[1])) };
     case "reused":
       return { kind: "reused" };
     case "stale":
@@ -269,14 +270,14 @@ export function appliedOf(reply: unknown): Applied {
   }
 }
 
-function answerAt(
-  reply: Buffer,
-  at: number,
-): { revision: number; updateTime: number | undefined; wrote: boolean } {
+/** An answer from how it begins where it is stored. */
+function answerOf(stored: Buffer): Answer {
+  const updateTime = timeAt(stored, 16);
   return {
-    revision: reply.readDoubleBE(at),
-    updateTime: timeAt(reply, at + 8),
-    wrote: reply[at + 16] === 0x31,
+    revision: stored.readDoubleBE(8),
+    updateTime,
+    time: updateTime === undefined ? stored.readDoubleBE(0) : undefined,
+    wrote: stored[24] === 0x31,
   };
 }
 
@@ -287,8 +288,8 @@ function keptOf(kept: Buffer): Uint8Array | undefined {
 /** A remembered answer from how it is stored, with the time when it was given. */
 export function rememberedOf(stored: Buffer): Remembered & { readonly time: number } {
   return {
+    ...answerOf(stored),
     time: stored.readDoubleBE(0),
-    ...answerAt(stored, 8),
     fingerprint: stored.toString("latin1", 25, 49),
     kept: keptOf(stored.subarray(49)),
   };
@@ -327,12 +328,12 @@ export function lookOf(reply: unknown, history: number): Look {
     entries: entriesOf(list(entries)),
     more: more === 1,
     moment: moment === null ? undefined : momentOf(list(moment)),
-    remembered: answer === null ? undefined : withoutTime(rememberedOf(bytes(answer))),
+    remembered: answer === null ? undefined : lookedUp(bytes(answer)),
   };
 }
 
-function withoutTime({ time: _, ...remembered }: Remembered & { readonly time: number }): Remembered {
-  return remembered;
+function lookedUp(stored: Buffer): Remembered {
+  return { ...rememberedOf(stored), ...answerOf(stored) };
 }
 
 function momentOf([times, metadata]: readonly unknown[]): Moment {

@@ -17,7 +17,7 @@ local function plan()
     -- A write, so that waiting for replicas covers all that was written before it.
     if CONFIRM == 1 then s.dirty = true end
     if sub(answer, 26, 49) ~= FINGERPRINT then return { 'reused' } end
-    return { 'replayed', sub(answer, 9, 25), sub(answer, 50) }
+    return { 'replayed', sub(answer, 1, 25), sub(answer, 50) }
   end
   if AT_REVISION >= 0 and AT_REVISION ~= (s and s.r or 0) then return { 'stale' } end
   if AT_METADATA >= 0 and AT_METADATA ~= (s and s.mr or 0) then return { 'stale' } end
@@ -106,10 +106,10 @@ local function plan()
     -- Now and then, in larger pieces.
     if s.r - s.o >= HISTORY + 16 then drop(s, min(s.r - HISTORY, s.o + 255)) end
   end
-  local result = pack('>dd', s and s.m and s.r or 0, s and s.m and s.ut or -1) .. (effective and '1' or '0')
+  local result = pack('>ddd', now, s and s.m and s.r or 0, s and s.m and s.ut or -1) .. (effective and '1' or '0')
   if REQUEST ~= '' then
     s = s or newHead()
-    call('HSET', Q, REQUEST, pack('>d', now) .. result .. FINGERPRINT .. KEPT)
+    call('HSET', Q, REQUEST, result .. FINGERPRINT .. KEPT)
     call('RPUSH', QL, REQUEST)
     s.keep = min(s.keep or NEVER, now + RETENTION)
     s.dirty = true

@@ -240,11 +240,12 @@ function eventOf(row: Row): EventRow {
   };
 }
 
-function rememberedOf([, fingerprint, revision, updateTime, wrote, kept]: Row): Remembered {
+function rememberedOf([time, fingerprint, revision, updateTime, wrote, kept]: Row): Remembered {
   return {
     fingerprint: fingerprint as string,
     revision: revision as number,
     updateTime: (updateTime as number | null) ?? undefined,
+    time: updateTime === null ? (time as number) : undefined,
     wrote: wrote === 1,
     kept: (kept as Uint8Array | null) ?? undefined,
   };

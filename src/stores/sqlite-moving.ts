@@ -118,7 +118,7 @@ function* recordsOf(
     };
   }
   for (const { requestId, time, answer } of tables.log.requests(head.session, now - requestRetentionMs))
-    yield { kind: "request", requestId, time, ...answer };
+    yield { kind: "request", requestId, ...answer, time };
 }
 
 function bytesIn(record: StoredRecord): number {

@@ -101,8 +101,8 @@ export class Unit {
       const known = log.remembered(head.session, request.id, since);
       if (known !== undefined) {
         if (known.fingerprint !== request.fingerprint) return { kind: "reused" };
-        const { revision, updateTime, wrote, kept } = known;
-        return { kind: "replayed", revision, updateTime, wrote, kept };
+        const { fingerprint: _, ...answer } = known;
+        return { kind: "replayed", ...answer };
       }
     }
     const befores = new Befores(this.tables.versions, head);
@@ -119,13 +119,13 @@ export class Unit {
       if (tooLarge !== undefined) return tooLarge;
     }
     const wrote = puts.length > 0 || metadata !== undefined;
-    if (!wrote && request === undefined) return { kind: "done", ...answerOf(head, false) };
+    if (!wrote && request === undefined) return { kind: "done", ...answerOf(head, false, this.now) };
     const target = head ?? this.#create(session);
     if (wrote) {
       const after = metadata ?? (alive ? undefined : created(time));
       this.#commit(target, session, step.event, time, puts, after, request?.id);
     }
-    const answer = answerOf(target, wrote);
+    const answer = answerOf(target, wrote, this.now);
     if (request !== undefined) {
       const { id, fingerprint, kept } = request;
       log.remember(target.session, id, this.now, { ...answer, fingerprint, kept });
@@ -371,7 +371,7 @@ function resolved(write: MetadataWrite | undefined, time: number): Metadata | un
   };
 }
 
-function answerOf(head: HeadRow | undefined, wrote: boolean): Answer {
-  if (head === undefined || !head.alive) return { revision: 0, updateTime: undefined, wrote };
+function answerOf(head: HeadRow | undefined, wrote: boolean, time: number): Answer {
+  if (head === undefined || !head.alive) return { revision: 0, updateTime: undefined, time, wrote };
   return { revision: head.revision, updateTime: head.updateTime, wrote };
 }

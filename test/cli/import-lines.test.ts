@@ -331,6 +331,10 @@ test.each([
   ["a plain value", packCommit({ entries: [KEPT], whole: true })],
   ["a part of an answer", packCommit({ entries: [], whole: false })],
   ["a session without values", packSession({ sessionId: "s", state: new Map(), labels: {} } as never)],
+  [
+    "a session that says it is whole, with a plain value",
+    packSession({ sessionId: "s", state: new Map([["k", KEPT.value]]), labels: {} } as never, true),
+  ],
 ])(
   "of a remembered answer that keeps %s, only its id and its outcome are imported with keys",
   async (what, kept) => {

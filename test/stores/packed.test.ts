@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { packCommit, packSession, unpackCommit, unpackSession } from "../../src/stores/packed.ts";
+import {
+  packCommit,
+  packSession,
+  unpackCommit,
+  unpackSession,
+  valuesOfWhole,
+} from "../../src/stores/packed.ts";
 
 const bytes = fc.uint8Array({ maxLength: 20 });
 const text = fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("__proto__", "\0", ""));
@@ -43,10 +49,16 @@ describe("what is kept of an answer", () => {
 
   test("is the session again", () => {
     fc.assert(
-      fc.property(session, (kept) => {
-        expect(unpackSession(packSession(kept))).toEqual(kept);
+      fc.property(session, fc.boolean(), (kept, whole) => {
+        expect(unpackSession(packSession(kept, whole))).toEqual(kept);
       }),
     );
+  });
+
+  test("tells that no value is missing of a session that has none only if it was packed so", () => {
+    const empty = { sessionId: "s", state: new Map(), labels: {} };
+    expect(valuesOfWhole(packSession(empty as never))).toBeUndefined();
+    expect(valuesOfWhole(packSession(empty as never, true))).toEqual([]);
   });
 
   test("does not hold on to the bytes that it is read from", () => {

@@ -273,6 +273,7 @@ test("guards that no longer hold make a plan stale, and limits make it too large
     wrote: false,
     revision: 0,
     updateTime: undefined,
+    time: expect.any(Number),
   });
 });
 
@@ -287,8 +288,10 @@ test("a request id is known by its fingerprint for as long as it is kept, also w
     wrote: false,
     revision: 0,
     updateTime: undefined,
+    time: clock.time,
     kept: value("kept"),
   };
+  clock.time += 10;
   expect(await apply(backend, nothing)).toEqual(replayed);
   expect(await apply(backend, set("s", { k: value("v") }, { request }))).toEqual(replayed);
   const other = { ...request, fingerprint: "g".repeat(24) };
