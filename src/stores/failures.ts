@@ -85,6 +85,14 @@ export function tooFarBehind(): WorkflowStateError {
   );
 }
 
+/** A listing that ran out of time over sessions that had expired. */
+export function manyExpiring(): WorkflowStateError {
+  return new WorkflowStateError(
+    "STORE_UNAVAILABLE",
+    "Very many sessions have just expired, and those that live on were not found in time: try again.",
+  );
+}
+
 /** A call on a store that was closed before. */
 export function storeIsClosed(): WorkflowStateError {
   return new WorkflowStateError("STORE_UNAVAILABLE", "The store is closed: open it again.");

@@ -21,6 +21,7 @@ import type {
   StoredRecord,
   Swept,
 } from "./backend.ts";
+import { manyExpiring } from "./failures.ts";
 import { bigintArray, headOf, type Row, text, textOf } from "./postgres-codec.ts";
 import { type Connection, Connections, NotSent, type TextRows } from "./postgres-connections.ts";
 import { lostRace, standby, translated } from "./postgres-errors.ts";
@@ -70,7 +71,7 @@ export async function openPostgres(url: string, options: BackendOptions & Postgr
     await connections.close();
     throw failure(error, "reading");
   }
-  return new PostgresBackend(connections, schema, options);
+  return new PostgresBackend(connections, schema, options, timeoutMs);
 }
 
 function checkLimits(limits: Limits): void {
@@ -94,8 +95,10 @@ class PostgresBackend implements Backend {
   readonly #hints: Hints;
   readonly #moving: Moving;
   readonly #settings: Buffer;
+  readonly #timeoutMs: number;
 
-  constructor(connections: Connections, schema: string, options: BackendOptions) {
+  constructor(connections: Connections, schema: string, options: BackendOptions, timeoutMs: number) {
+    this.#timeoutMs = timeoutMs;
     this.#connections = connections;
     this.#schema = schema;
     this.#options = options;
@@ -142,8 +145,8 @@ class PostgresBackend implements Backend {
   }
 
   async sessions(sessions: SessionQuery): Promise<ListedSession[]> {
-    // As often as it takes: a page that is short says that there is no more. Each time does what it found, in a time of its own.
-    for (;;) {
+    // As often as it takes: a page that is short says that there is no more. Each time does what it found, which stays done.
+    for (const deadline = performance.now() + this.#timeoutMs; ; ) {
       const settings = this.#settingsNow();
       const { sql, parameters } = listing(this.#schema, sessions, settings);
       const found = await this.#read(async (connection) => {
@@ -154,6 +157,7 @@ class PostgresBackend implements Backend {
         return undefined;
       });
       if (found !== undefined) return found;
+      if (performance.now() >= deadline) throw manyExpiring();
     }
   }
 

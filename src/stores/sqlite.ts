@@ -19,6 +19,7 @@ import type {
   StoredRecord,
   Swept,
 } from "./backend.ts";
+import { manyExpiring } from "./failures.ts";
 import { type Database, Moments, type Statement } from "./sqlite-database.ts";
 import * as errors from "./sqlite-errors.ts";
 import { Listing } from "./sqlite-listing.ts";
@@ -32,7 +33,7 @@ import { type Tables, tablesOf, type Unit } from "./sqlite-unit.ts";
 
 /** What is special to a SQLite file. */
 export interface SqliteOptions {
-  /** How long a call waits for another process that writes, in milliseconds. Default: 10,000. */
+  /** How long a call waits for another process that writes, or lets sessions expire before it lists the others, in milliseconds. Default: 10,000. */
   readonly lockTimeoutMs?: number | undefined;
   /** The most that the file may take, in bytes, beside its log; then writes fail with STORAGE_FULL. Default: no limit. */
   readonly maxBytes?: number | undefined;
@@ -128,11 +129,13 @@ class SqliteBackend implements Backend {
   }
 
   async sessions(query: SessionQuery): Promise<ListedSession[]> {
+    const deadline = performance.now() + this.#options.lockTimeoutMs;
     for (let room = true; ; ) {
       const hide = !room;
       const { sessions, due } = await this.#alone(() => this.#listing.find(query, this.#queue.now(), hide));
       if (due.length === 0) return sessions;
       room = await this.#doDue(due);
+      if (room && performance.now() >= deadline) throw manyExpiring();
     }
   }
 

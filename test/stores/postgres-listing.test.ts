@@ -8,7 +8,7 @@ import { openPostgres } from "../../src/stores/postgres.ts";
 import { listing } from "../../src/stores/postgres-listing.ts";
 import { DEFAULT_RETENTION } from "../../src/stores/retention.ts";
 import type { SharedPostgres } from "../support/postgres.ts";
-import { openBackendAt, POSTGRES, run, sessionOf, setting } from "../support/postgres-backend.ts";
+import { openBackendAt, POSTGRES, run, sessionOf, setting, until } from "../support/postgres-backend.ts";
 
 /** Enough that some filters match more than are sorted for a page. */
 const MANY = 24_000;
@@ -170,6 +170,29 @@ describe.each(POSTGRES)("$name", ({ share }) => {
     } while (pageToken !== "");
     expect(found).toEqual(alive);
   });
+
+  test("a listing that finds more to expire than there is time for fails, and what it did stays done", async () => {
+    const clock = { now: 1_000 };
+    const url = server.fresh();
+    const writer = await openBackendAt(url, { now: () => clock.now });
+    const metadata = {
+      ...{ createTime: undefined, workflowId: undefined, userId: undefined, labels: {} },
+      ...{ forkedFrom: undefined, expireTime: undefined, idleTtlMs: undefined, ttlMs: 1 },
+    };
+    for (let i = 0; i < 1_500; i += 100) {
+      const ids = Array.from({ length: 100 }, (_, at) => `a${i + at}`);
+      await writer.run(ids.map((sessionId) => setting(sessionId, "k", "1", { metadata })));
+    }
+    clock.now += 100;
+    const hasty = await openBackendAt(url, { now: () => clock.now, timeoutMs: 300 });
+    const list = () => hasty.sessions({ namespace: "n", filter: {}, order: "ID", count: 1 });
+    await expect(list()).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    await until(async () => {
+      const found = await list().catch((error) => void expect(error.reason).toBe("STORE_UNAVAILABLE"));
+      expect(found ?? []).toEqual([]);
+      return found !== undefined;
+    }, 60_000);
+  }, 90_000);
 });
 
 interface Filled {
