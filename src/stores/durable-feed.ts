@@ -217,6 +217,8 @@ export class Feed {
       }
     }
     stopHints();
+    // Who began it again may have left before it was tried.
+    this.#started?.();
     this.#cursor = undefined;
     this.#loop = undefined;
   }

@@ -3,8 +3,10 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { WorkflowStateError } from "../../src/errors.ts";
 import type { EncodedForm, SessionChange, WatchMessage } from "../../src/store.ts";
 import type { DurableStore } from "../../src/stores/durable.ts";
+import { Feed } from "../../src/stores/durable-feed.ts";
 import { decodeValue, encodeValue } from "../../src/value.ts";
 import { DurableFile, openProbed } from "../support/durable-file.ts";
+import { until } from "../support/until.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -390,6 +392,20 @@ describe("a watch on all sessions", () => {
 });
 
 describe("the feed", () => {
+  test("leaves no write waiting when a watch ends as soon as it has a feed begun again", async () => {
+    const { backend } = await openProbed();
+    backend.beforeFeedEnd = unavailable;
+    const feed = new Feed(backend);
+    const watched = feed.watch({ namespace: "", sessionId: "s" });
+    await until(() => (feed.starting === undefined ? true : undefined));
+    const { left } = feed.changes("");
+    expect(feed.starting).toBeDefined();
+    left();
+    feed.leave(watched);
+    await until(() => (backend.listeners === 0 ? true : undefined));
+    expect(feed.starting).toBeUndefined();
+  });
+
   test("is read only while someone watches, and rests when nothing happens", async () => {
     const { store, backend } = await openProbed();
     await set(store, "s", 1);
