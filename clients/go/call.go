@@ -1,6 +1,7 @@
 package workflowstate
 
 import (
+	"cmp"
 	"context"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -28,6 +29,10 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 func (c *Client) living(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.life, cancel)
+	if c.life.Err() != nil {
+		// Now, and not only when the goroutine comes to it.
+		cancel()
+	}
 	return ctx, func() {
 		stop()
 		cancel()
@@ -71,7 +76,9 @@ func call[Request proto.Message, Response any](
 		failure := c.failure(ctx, err, write && sent)
 		unknown = unknown || write && failure.leavesOpen()
 		pause := c.settings.retry.pause(attempt)
-		over := ctx.Err() != nil || attempt >= c.settings.retry.Attempts || !timeLeft(ctx, pause)
+		// The context ends a moment later than the client.
+		over := ctx.Err() != nil || c.life.Err() != nil || attempt >= c.settings.retry.Attempts ||
+			!timeLeft(ctx, pause)
 		if over || !failure.unavailable() {
 			if unknown {
 				return none, stillUnknown(failure)
@@ -89,7 +96,7 @@ func once[Request, Response any](
 	method func(context.Context, Request) (Response, error),
 	request Request,
 ) (response Response, sent bool, err error) {
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), c.life.Err()); err != nil {
 		return response, false, err
 	}
 	carrying, err := c.carrying(ctx)
