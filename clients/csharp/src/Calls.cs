@@ -218,7 +218,8 @@ internal sealed class Calls : IDisposable
             is not HttpRequestError.ConnectionError
             and not HttpRequestError.NameResolutionError
             and not HttpRequestError.SecureConnectionError,
-        // How the time for a connection runs out.
+        // How the time for a connection runs out. An HttpClient's time for a whole call would run out so, too:
+        // this is right only because the channel is made with an HttpHandler.
         OperationCanceledException { InnerException: TimeoutException } => false,
         _ => true,
     };
