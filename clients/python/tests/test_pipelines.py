@@ -160,7 +160,7 @@ async def test_a_pipeline_closes_its_source(client: AsyncClient, session_id: str
     pipeline = client.pipeline(batches())
     await taken(pipeline, 2)
     await pipeline.aclose()
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), PATIENCE)
 
 
 async def test_an_asynchronous_source_is_waited_for(service: Service, session_id: str) -> None:
@@ -200,7 +200,7 @@ async def test_an_asynchronous_source_that_waits_is_cancelled(service: Service, 
 
         async with client.pipeline(batches()) as pipeline:
             await taken(pipeline, 1)
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), PATIENCE)
 
 
 @pytest.mark.parametrize("error", [SystemExit("enough"), KeyboardInterrupt(), GeneratorExit()])

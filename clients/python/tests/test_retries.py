@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from typing import Any
@@ -22,6 +23,7 @@ from agenterra_workflow_state import (
 
 from .support.proxy import proxied
 from .support.service import Service
+from .support.streams import PATIENCE, until
 from .support.twins import Kind, opened
 
 #: Nothing listens there.
@@ -41,6 +43,26 @@ async def test_a_write_that_never_left_is_store_unavailable_and_not_unknown(kind
             with pytest.raises(WorkflowStateError) as caught:
                 await write()
             assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+async def test_a_write_that_finds_its_service_gone_is_store_unavailable_also_after_a_good_one(
+    kind: Kind, service: Service, session_id: str
+) -> None:
+    async with (
+        proxied(service.address) as proxy,
+        opened(kind, proxy.url, retry=Retry(attempts=2, base=0.01)) as client,
+    ):
+        await client.set_state(session_id, "n", 1)
+        proxy.refusing = True
+        proxy.cut()
+        reason = Reason.OUTCOME_UNKNOWN
+        end = time.monotonic() + PATIENCE
+        # A write may still be sent over a connection whose end is not known yet.
+        while reason is Reason.OUTCOME_UNKNOWN and time.monotonic() < end:
+            with pytest.raises(WorkflowStateError) as caught:
+                await client.set_state(session_id, "n", 2)
+            reason = caught.value.reason
+        assert reason is Reason.STORE_UNAVAILABLE
 
 
 async def test_a_call_waits_for_a_service_that_comes_late(
@@ -114,14 +136,14 @@ async def test_a_deadline_ends_a_call_that_is_not_answered(
         await client.set_state(session_id, "n", 1)
         proxy.black_hole = True
         for call, reason in (
-            (lambda: client.get_state(session_id, "n", timeout=0.2), Reason.STORE_UNAVAILABLE),
-            (lambda: client.set_state(session_id, "n", 2, timeout=0.2), Reason.OUTCOME_UNKNOWN),
+            (lambda: client.get_state(session_id, "n", timeout=1), Reason.STORE_UNAVAILABLE),
+            (lambda: client.set_state(session_id, "n", 2, timeout=1), Reason.OUTCOME_UNKNOWN),
         ):
             began = time.monotonic()
             with pytest.raises(WorkflowStateError) as caught:
                 await call()
             assert caught.value.reason is reason
-            assert 0.15 < time.monotonic() - began < 2
+            assert 0.9 < time.monotonic() - began < 20
 
 
 async def test_the_default_deadline_is_the_clients(kind: Kind, service: Service, session_id: str) -> None:
@@ -132,7 +154,7 @@ async def test_the_default_deadline_is_the_clients(kind: Kind, service: Service,
             await client.set_state(session_id, "n", 2)
         # The connection stood before anything was sent over it, and no more.
         assert caught.value.reason in (Reason.OUTCOME_UNKNOWN, Reason.STORE_UNAVAILABLE)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
 
 
 async def test_a_deadline_ends_the_retries_too(kind: Kind) -> None:
@@ -140,7 +162,7 @@ async def test_a_deadline_ends_the_retries_too(kind: Kind) -> None:
         began = time.monotonic()
         with pytest.raises(WorkflowStateError, match="STORE_UNAVAILABLE"):
             await client.get_state("s", "k", timeout=0.3)
-        assert 0.1 < time.monotonic() - began < 2
+        assert 0.1 < time.monotonic() - began < 20
 
 
 async def test_a_service_that_has_restarted_is_found_again(kind: Kind) -> None:
@@ -188,12 +210,27 @@ async def test_closing_a_client_ends_its_calls(kind: Kind, service: Service, ses
         proxy.black_hole = True
         read = asyncio.ensure_future(client.get_state(session_id, "n"))
         write = asyncio.ensure_future(client.set_state(session_id, "n", 2))
-        await asyncio.sleep(0.2)
+        await until(lambda: proxy.swallowed >= 2)
         await client.aclose()
         for call, reason in ((read, Reason.STORE_UNAVAILABLE), (write, Reason.OUTCOME_UNKNOWN)):
             with pytest.raises(WorkflowStateError) as caught:
-                await asyncio.wait_for(call, 5)
+                await asyncio.wait_for(call, PATIENCE)
             assert caught.value.reason is reason
+
+
+async def test_closing_a_client_ends_its_wait_for_a_connection(kind: Kind) -> None:
+    patient = [("grpc.min_reconnect_backoff_ms", 60_000)]
+    # What never says a word is no service, and there is no connection to it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with (
+            proxied(f"127.0.0.1:{silent.getsockname()[1]}") as proxy,
+            opened(kind, proxy.url, timeout=60, channel_options=patient) as client,
+        ):
+            call = asyncio.ensure_future(client.set_state("s", "k", 1))
+            await until(lambda: proxy.connections)
+            await asyncio.wait_for(client.aclose(), PATIENCE)
+            with pytest.raises(WorkflowStateError, match="STORE_UNAVAILABLE"):
+                await asyncio.wait_for(call, PATIENCE)
 
 
 async def test_closing_a_client_ends_its_pauses(kind: Kind) -> None:
@@ -202,7 +239,7 @@ async def test_closing_a_client_ends_its_pauses(kind: Kind) -> None:
         await asyncio.sleep(0.2)
         await client.aclose()
         with pytest.raises(WorkflowStateError, match="STORE_UNAVAILABLE"):
-            await asyncio.wait_for(call, 5)
+            await asyncio.wait_for(call, PATIENCE)
 
 
 async def test_a_cancelled_call_leaves_the_client_as_it_was(service: Service, session_id: str) -> None:

@@ -27,7 +27,7 @@ from agenterra_workflow_state import (
 from .support.proxy import proxied
 from .support.raw import serving
 from .support.service import Service, configured
-from .support.streams import is_live, revisions, taken, until
+from .support.streams import PATIENCE, is_live, revisions, taken, until
 from .support.twins import Kind, opened
 
 # One session
@@ -168,7 +168,7 @@ async def test_a_closed_watch_is_over_also_for_who_waits_for_it(client: AsyncCli
     await asyncio.sleep(0.1)
     await watch.aclose()
     with pytest.raises(StopAsyncIteration):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, PATIENCE)
     assert [message async for message in watch] == []
     await watch.aclose()
 
@@ -182,7 +182,7 @@ async def test_a_watch_ends_with_its_client(kind: Kind, service: Service, sessio
         await client.aclose()
         for one in waiting:
             with pytest.raises(WorkflowStateError) as caught:
-                await asyncio.wait_for(one, 5)
+                await asyncio.wait_for(one, PATIENCE)
             assert caught.value.reason is Reason.SHUTTING_DOWN
         with pytest.raises(WorkflowStateError, match="SHUTTING_DOWN"):
             await taken(client.watch_session(session_id), 1)

@@ -27,6 +27,8 @@ class Proxy:
         self.refusing = False
         #: Takes in what is sent, and passes nothing on.
         self.black_hole = False
+        #: How many calls it has taken in so.
+        self.swallowed = 0
         #: Counts answers of the service from now on, and cuts the connection in place of passing them on, so often.
         self.lose_answers = 0
         # Bytes of the service that belong to the handshake: passed on also by one that loses answers.
@@ -71,9 +73,11 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 if self.black_hole:
+                    if not answers:
+                        self.swallowed += _headers(data)
                     continue
                 # HEADERS of an answer: the only frames that begin a response to a call.
-                if answers and self.lose_answers > 0 and _has_headers(data):
+                if answers and self.lose_answers > 0 and _headers(data):
                     self.lose_answers -= 1
                     break
                 target.write(data)
@@ -83,14 +87,14 @@ class Proxy:
             writer.transport.abort()
 
 
-def _has_headers(data: bytes) -> bool:
-    """Whether HTTP/2 bytes, which begin with a frame, have a HEADERS frame among them."""
-    at = 0
+def _headers(data: bytes) -> int:
+    """How many HEADERS frames are among HTTP/2 bytes, which begin with a frame."""
+    at = count = 0
     while at + 9 <= len(data):
         if data[at + 3] == 1:
-            return True
+            count += 1
         at += 9 + int.from_bytes(data[at : at + 3], "big")
-    return False
+    return count
 
 
 @asynccontextmanager

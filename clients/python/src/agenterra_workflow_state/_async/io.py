@@ -65,7 +65,6 @@ class Connection:
         self._settings = settings
         self._channel: grpc.aio.Channel | None = None
         self._stub: Stub | None = None
-        self._ready = False
 
     @property
     def stub(self) -> Stub:
@@ -79,9 +78,7 @@ class Connection:
         return await self._settings.metadata_async(lambda token: _unless(stopped, deadline, token))
 
     async def ready(self, seconds: float) -> bool:
-        """Whether there ever was a connection, after waiting for one so long: else a call has certainly not been sent."""
-        if self._ready:
-            return True
+        """Whether there is a connection, after waiting for one so long: else a call has certainly not been sent."""
         channel = self._open()
         until = time.monotonic() + seconds
         while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
@@ -92,7 +89,6 @@ class Connection:
                 await asyncio.wait_for(channel.wait_for_state_change(state), left)
             except asyncio.TimeoutError:
                 return False
-        self._ready = True
         return True
 
     async def close(self) -> None:

@@ -50,6 +50,9 @@ class Lock(AbstractContextManager[Any]):
 _READY = grpc.ChannelConnectivity.READY.value[0]
 _BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE.value[0], grpc.ChannelConnectivity.SHUTDOWN.value[0])
 
+#: How long a channel's state is watched at once, in seconds.
+_GLANCE = 0.1
+
 
 class Flag:
     """Something that happens once, and can be waited for."""
@@ -78,7 +81,6 @@ class Connection:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stub: Stub | None = None
-        self._ready = False
 
     @property
     def stub(self) -> Stub:
@@ -92,9 +94,7 @@ class Connection:
         return self._settings.metadata_sync()
 
     def ready(self, seconds: float) -> bool:
-        """Whether there ever was a connection, after waiting for one so long: else a call has certainly not been sent."""
-        if self._ready:
-            return True
+        """Whether there is a connection, after waiting for one so long: else a call has certainly not been sent."""
         # gRPC's own way to be told, `subscribe`, leaves a thread behind that complains if the channel is closed at once.
         core: Any = getattr(self._open(), "_channel", None)
         if not hasattr(core, "check_connectivity_state") or not hasattr(core, "watch_connectivity_state"):
@@ -105,11 +105,11 @@ class Connection:
             while (state := core.check_connectivity_state(True)) != _READY:
                 if state in _BROKEN or time.time() >= until:
                     return False
-                core.watch_connectivity_state(state, until)
+                # Closing waits for who watches.
+                core.watch_connectivity_state(state, min(until, time.time() + _GLANCE))
         except ValueError:
             # Closed meanwhile.
             return False
-        self._ready = True
         return True
 
     def close(self) -> None:
