@@ -29,6 +29,7 @@ import {
 const CHILD = join(import.meta.dirname, "support/sqlite-power-child.ts");
 const ROUNDS = 160;
 const POINTS = 330;
+const MAKING = 40;
 const LOSSES: readonly Loss[] = ["by chance", "by chance", "nothing kept", "all kept"];
 
 /** A commit that was acknowledged. */
@@ -82,6 +83,7 @@ describe.runIf(COMPILER !== undefined)("a power loss", () => {
         for (const [name, suffix] of [
           ["main", ""],
           ["log", "-wal"],
+          ["journal", "-journal"],
         ] as const) {
           const content = disk.found(name, loss, random);
           if (content !== undefined) writeFileSync(file + suffix, content);
@@ -114,7 +116,10 @@ describe.runIf(COMPILER !== undefined)("a power loss", () => {
 function crashPoints(steps: readonly DiskStep[], random: Random): Set<number> {
   const syncs = steps.flatMap(({ op }, i) => (op === "sync" ? [i, i + 1] : []));
   const notes = steps.flatMap(({ file }, i) => (file === "notes" ? [i + 1] : []));
-  const points = new Set<number>();
+  // All of the making of the file.
+  const points = new Set<number>(
+    steps.slice(0, MAKING).flatMap(({ file }, i) => (file === "notes" ? [] : [i])),
+  );
   while (points.size < POINTS) {
     const i = random.one([random.one(syncs), random.one(notes), random.between(0, steps.length - 1)]);
     // The note itself is no write to the disk that matters.

@@ -2,7 +2,7 @@
  *
  * Loaded before the C library (LD_PRELOAD). DISK_FILE is the path of the file, DISK_RECORD that of the record. A record is
  * {u8 op, u8 file, u16 0, u32 length, u64 offset} and `length` bytes. Ops: 1 write, 2 truncate to offset, 3 sync, 4 unlink.
- * Files: 0 DISK_FILE, 1 DISK_FILE-wal, 2 DISK_FILE.notes, 3 the folder. What is written to DISK_FILE.faults says what is to
+ * Files: 0 DISK_FILE, 1 DISK_FILE-wal, 2 DISK_FILE.notes, 3 the folder, 4 DISK_FILE-journal. What is written to DISK_FILE.faults says what is to
  * fail from then on: "write N" or "sync N", with the errno N; 0: nothing. Only files 0 and 1 do, and DISK_FILE-room*.
  */
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 enum { WRITE = 1, TRUNCATE = 2, SYNC = 3, UNLINK = 4 };
-enum { MAIN = 0, LOG = 1, NOTES = 2, FOLDER = 3, FAULTS = 4, ROOM = 5, OTHER = -1 };
+enum { MAIN = 0, LOG = 1, NOTES = 2, FOLDER = 3, JOURNAL = 4, FAULTS = 5, ROOM = 6, OTHER = -1 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int record_fd = -1;
@@ -39,11 +39,14 @@ static int file_of_path(const char *path) {
   if (strncmp(path, file, length) != 0) return OTHER;
   if (path[length] == '\0') return MAIN;
   if (strcmp(path + length, "-wal") == 0) return LOG;
+  if (strcmp(path + length, "-journal") == 0) return JOURNAL;
   if (strcmp(path + length, ".notes") == 0) return NOTES;
   if (strcmp(path + length, ".faults") == 0) return FAULTS;
   if (strncmp(path + length, "-room", 5) == 0) return ROOM;
   return OTHER;
 }
+
+static int is_data(int file) { return file == MAIN || file == LOG || file == JOURNAL; }
 
 static int file_of(int fd) {
   char link[64], path[PATH_MAX];
@@ -133,7 +136,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 int ftruncate64(int fd, off64_t size) {
   int file = file_of(fd);
   int result = REAL(ftruncate64)(fd, size);
-  if (result == 0 && (file == MAIN || file == LOG)) record(TRUNCATE, file, size, NULL, 0);
+  if (result == 0 && is_data(file)) record(TRUNCATE, file, size, NULL, 0);
   return result;
 }
 
@@ -143,7 +146,7 @@ static int synced(int fd, int (*real)(int)) {
   int file = file_of(fd);
   if (fails(file, sync_fault)) return -1;
   int result = real(fd);
-  if (result == 0 && (file == MAIN || file == LOG || file == FOLDER)) record(SYNC, file, 0, NULL, 0);
+  if (result == 0 && (is_data(file) || file == FOLDER)) record(SYNC, file, 0, NULL, 0);
   return result;
 }
 
@@ -153,6 +156,6 @@ int fdatasync(int fd) { return synced(fd, REAL(fdatasync)); }
 int unlink(const char *path) {
   int result = REAL(unlink)(path);
   int file = file_of_path(path);
-  if (result == 0 && (file == MAIN || file == LOG)) record(UNLINK, file, 0, NULL, 0);
+  if (result == 0 && is_data(file)) record(UNLINK, file, 0, NULL, 0);
   return result;
 }

@@ -29,8 +29,8 @@ export function recorderFor(folder: string, file: string): Readonly<Record<strin
   return { LD_PRELOAD: library, DISK_FILE: file, DISK_RECORD: `${file}.record` };
 }
 
-/** The files that are recorded: the database, its log, and what the process noted. */
-export type RecordedFile = "main" | "log" | "notes" | "folder";
+/** The files that are recorded: the database, its log, its journal until it has a log, and what the process noted. */
+export type RecordedFile = "main" | "log" | "notes" | "folder" | "journal";
 
 /** One thing that a process did. */
 export type DiskStep =
@@ -38,7 +38,7 @@ export type DiskStep =
   | { readonly op: "truncate"; readonly file: RecordedFile; readonly size: number }
   | { readonly op: "sync" | "unlink"; readonly file: RecordedFile };
 
-const FILES: readonly RecordedFile[] = ["main", "log", "notes", "folder"];
+const FILES: readonly RecordedFile[] = ["main", "log", "notes", "folder", "journal"];
 
 /** Reads what a process did, in order. */
 export function readRecord(path: string): DiskStep[] {
